@@ -1,0 +1,222 @@
+// Package jsonx reads the JSON objects that WeCom answers, strictly.
+//
+// Package encoding/json fills a field named userid also from "UserId" and from
+// "u\u017ferid", takes the last of several such keys, reads a missing errcode as 0 and puts
+// U+FFFD for what is no text. Where an answer says who somebody is, each of these
+// is a way to be somebody else. Here keys match exactly, two keys that differ in
+// case alone are an error, absent is told from zero, and a value of the wrong
+// type is an error.
+package jsonx
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxDepth bounds how deep objects and arrays nest. WeCom's deepest answers nest six deep.
+const maxDepth = 32
+
+var (
+	errSyntax    = errors.New("jsonx: not valid JSON")
+	errObject    = errors.New("jsonx: not a JSON object")
+	errDepth     = errors.New("jsonx: nested too deep")
+	errDuplicate = errors.New("jsonx: an object has two keys that are the same or differ in case alone")
+	errText      = errors.New("jsonx: a string holds half of a surrogate pair")
+)
+
+// An Object is a JSON object: for each key, decoded and in its own spelling,
+// the text of its value, valid JSON. The zero Object is empty. It
+// may be read concurrently.
+type Object map[string]string
+
+// ParseObject reads data, which must be one JSON object in UTF-8 with nothing
+// but white space around it. In no object at any depth may two keys be equal
+// under Unicode's simple case folding, and no string may hold half of a surrogate pair. The
+// caller bounds the length of data; the work is linear in it. The Object does
+// not refer to data. Errors say what is wrong and never quote the input.
+func ParseObject(data []byte) (Object, error) {
+	if !utf8.Valid(data) || !json.Valid(data) {
+		return nil, errSyntax
+	}
+	text := strings.Trim(string(data), whitespace)
+	if text[0] != '{' {
+		return nil, errObject
+	}
+	top := make(Object)
+	s := scanner{text: text}
+	if err := s.object(top, 1); err != nil {
+		return nil, err
+	}
+	return top, nil
+}
+
+// Raw returns the JSON text of name's value. present is false if there is none
+// or it is null.
+func (o Object) Raw(name string) (text string, present bool) {
+	text, present = o[name]
+	if !present || text == "null" {
+		return "", false
+	}
+	return text, true
+}
+
+// String returns the value of the first of the names that is present. It is an
+// error if that is no string. A null counts as absent.
+func (o Object) String(names ...string) (value string, present bool, err error) {
+	for _, name := range names {
+		raw, ok := o.Raw(name)
+		if !ok {
+			continue
+		}
+		if raw[0] != '"' {
+			return "", true, wrongType(name, "a string")
+		}
+		value, err = unquote(raw)
+		return value, true, err
+	}
+	return "", false, nil
+}
+
+// Int returns the value of name. It is an error if that is not a number written
+// as an integer, without fraction and exponent, that fits into 64 bits. A null
+// counts as absent.
+func (o Object) Int(name string) (value int64, present bool, err error) {
+	raw, ok := o.Raw(name)
+	if !ok {
+		return 0, false, nil
+	}
+	value, ok = integer(raw)
+	if !ok {
+		return 0, true, wrongType(name, "an integer")
+	}
+	return value, true, nil
+}
+
+// IntOrString returns the value of name, which may be a string or, as old
+// answers have it, an integer; the integer in decimal digits. A null counts as absent.
+func (o Object) IntOrString(name string) (value string, present bool, err error) {
+	raw, ok := o.Raw(name)
+	if !ok {
+		return "", false, nil
+	}
+	if raw[0] == '"' {
+		return o.String(name)
+	}
+	n, ok := integer(raw)
+	if !ok {
+		return "", true, wrongType(name, "a string or an integer")
+	}
+	return strconv.FormatInt(n, 10), true, nil
+}
+
+// Strings returns the elements of name's value. It is an error if that is not an
+// array of strings. A null counts as absent.
+func (o Object) Strings(name string) (values []string, present bool, err error) {
+	return list(o, name, "an array of strings", func(raw string) (string, bool) {
+		if raw[0] != '"' {
+			return "", false
+		}
+		s, err := unquote(raw)
+		return s, err == nil
+	})
+}
+
+// Ints returns the elements of name's value. It is an error if that is not an
+// array of integers as [Object.Int] takes them. A null counts as absent.
+func (o Object) Ints(name string) (values []int64, present bool, err error) {
+	return list(o, name, "an array of integers", integer)
+}
+
+// Object returns the value of name. It is an error if that is no object. A null
+// counts as absent.
+func (o Object) Object(name string) (value Object, present bool, err error) {
+	raw, ok := o.Raw(name)
+	if !ok {
+		return nil, false, nil
+	}
+	value, ok = nested(raw)
+	if !ok {
+		return nil, true, wrongType(name, "an object")
+	}
+	return value, true, nil
+}
+
+// Objects returns the elements of name's value. It is an error if that is not an
+// array of objects. A null counts as absent.
+func (o Object) Objects(name string) (values []Object, present bool, err error) {
+	return list(o, name, "an array of objects", nested)
+}
+
+func list[T any](o Object, name, want string, element func(raw string) (T, bool)) ([]T, bool, error) {
+	raw, ok := o.Raw(name)
+	if !ok {
+		return nil, false, nil
+	}
+	if raw[0] != '[' {
+		return nil, true, wrongType(name, want)
+	}
+	values := []T{}
+	s := scanner{text: raw}
+	err := s.array(1, func(raw string) error {
+		v, ok := element(raw)
+		if !ok {
+			return wrongType(name, want)
+		}
+		values = append(values, v)
+		return nil
+	})
+	if err != nil {
+		return nil, true, err
+	}
+	return values, true, nil
+}
+
+// nested reads an object that ParseObject has gone through as part of another.
+func nested(raw string) (Object, bool) {
+	if raw[0] != '{' {
+		return nil, false
+	}
+	o := make(Object)
+	s := scanner{text: raw}
+	return o, s.object(o, 1) == nil
+}
+
+// integer reads a JSON value. What ParseInt takes and JSON does not, such as a
+// leading plus or zero, cannot occur in valid JSON.
+func integer(raw string) (int64, bool) {
+	n, err := strconv.ParseInt(raw, 10, 64)
+	return n, err == nil
+}
+
+// wrongType names a field, which is the caller's word and not the input's.
+func wrongType(name, want string) error {
+	return fmt.Errorf("jsonx: %q is not %s", name, want)
+}
+
+// fold returns a string that is equal for two keys exactly if strings.EqualFold
+// says that they are. A key of lower-case ASCII is its own.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		if r < utf8.RuneSelf {
+			return r
+		}
+		// The runes that fold together form a ring. Its least member stands for
+		// all, in lower case if that is a letter of ASCII.
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A'
+		}
+		return least
+	}, key)
+}
