@@ -1,0 +1,366 @@
+package wecom
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+const defaultAPI = "https://qyapi.weixin.qq.com"
+
+// WeCom asks to repeat a call at most three times when it is busy.
+const busyTries = 3
+
+// A Client calls WeCom's server API as one app. It adds the access token,
+// replaces one that WeCom refuses, and keeps every answer and every wait
+// bounded. It is itself the app's [TokenSource].
+//
+// A Client is safe for concurrent use and starts no goroutine before its first
+// use. Every call of the zero Client fails.
+type Client struct {
+	app       App
+	secret    Secret
+	api       string // base URL without a slash at its end
+	transport http.RoundTripper
+	tokens    TokenSource
+}
+
+// NewClient returns a client for a program without a web page, such as a cron
+// job; [Middleware.Client] returns that of a middleware. Of o it uses CorpID,
+// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport and
+// Logger; CorpID and one of Secret and TokenSource are needed. It does no I/O.
+// If o is not valid, the client is nil and the error joins all mistakes.
+func NewClient(o Options) (*Client, error) {
+	var c checks
+	c.client(o)
+	if err := errors.Join(c...); err != nil {
+		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+	}
+	return newClient(o), nil
+}
+
+// client checks what newClient uses of o.
+func (c *checks) client(o Options) {
+	switch {
+	case o.CorpID == "":
+		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
+	case !corpIDForm.MatchString(o.CorpID):
+		c.bad("CorpID %q: want letters, digits, - and _ only", o.CorpID)
+	}
+	if o.AgentID != "" && !digits.MatchString(o.AgentID) {
+		c.bad("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
+	}
+	switch secret := o.Secret.Reveal(); {
+	case secret == "" && o.TokenSource == nil:
+		c.bad("Secret is missing: it stands on the app's page in the admin console (or set TokenSource)")
+	case strings.TrimSpace(secret) != secret:
+		c.bad("Secret begins or ends with white space")
+	}
+	if o.TokenSource != nil && o.TokenStore != nil {
+		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
+	}
+	if o.Endpoints.API != "" {
+		if err := checkEndpoint("Endpoints.API", o.Endpoints.API); err != nil {
+			*c = append(*c, err)
+		}
+	}
+}
+
+// checkEndpoint returns what is wrong with an address in [Endpoints], where
+// name is the option's. The error does not show the address.
+func checkEndpoint(name, address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return fmt.Errorf("%s: want an absolute URL", name)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#"):
+		return fmt.Errorf("%s: want neither user, query nor fragment", name)
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return fmt.Errorf("%s: want https (http is accepted for loopback only)", name)
+}
+
+// newClient makes a client from options that checkClient has found no fault with.
+func newClient(o Options) *Client {
+	c := &Client{
+		app:       App{Provider: providerWeCom, CorpID: o.CorpID, AppID: o.AgentID},
+		secret:    o.Secret,
+		api:       defaultAPI,
+		transport: o.Transport,
+		tokens:    o.TokenSource,
+	}
+	if o.Endpoints.API != "" {
+		c.api = strings.TrimRight(o.Endpoints.API, "/")
+	}
+	if c.transport == nil {
+		c.transport = upstream.NewTransport()
+	}
+	if c.tokens == nil {
+		log := o.Logger
+		if log == nil {
+			log = slog.Default()
+		}
+		key := tokenKey(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret)
+		c.tokens = newTokenSource(key, o.TokenStore, c.fetchToken, log.Warn)
+	}
+	return c
+}
+
+var errZeroClient = errors.New("wecom: this Client was not made by NewClient or New")
+
+// Token returns the app's access token, as [TokenSource] says.
+func (c *Client) Token(ctx context.Context) (Token, error) {
+	if c == nil || c.tokens == nil {
+		return Token{}, errZeroClient
+	}
+	return c.tokens.Token(ctx)
+}
+
+// Invalidate reports that WeCom refused a token, as [TokenSource] says. Call
+// does so by itself.
+func (c *Client) Invalidate(rejected Token) {
+	if c != nil && c.tokens != nil {
+		c.tokens.Invalidate(rejected)
+	}
+}
+
+// Call calls one operation of WeCom's API.
+//
+// method is GET or POST. path is the operation's path as WeCom's documentation
+// has it, such as "/cgi-bin/user/get"; the leading "/cgi-bin/" may be left out.
+// query holds parameters other than access_token, which Call adds; it is not
+// modified. in is sent as JSON and must be nil for GET; for POST nil sends no body.
+// The answer, a JSON object, is decoded into out as by [json.Unmarshal] (a
+// *json.RawMessage takes it as it is) unless out is nil.
+//
+// If WeCom refuses the access token (40014, 42001), Call invalidates it and
+// repeats once with another; if WeCom is busy (-1), it tries three times in
+// all. A request that may have reached WeCom without an answer is never
+// repeated. Each request may take 5 seconds and its answer 1 MiB; ctx bounds
+// the whole.
+//
+// If WeCom's errcode is not 0 the error is an *[APIError], among them too many
+// calls (45009, 45033), which it is up to the caller to space out. Other errors
+// say why there is no answer; their texts hold no secret, token, code or URL, and
+// [errors.Is] sees [context.DeadlineExceeded] and the like in them. out is
+// untouched if WeCom gave no valid answer.
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	op := strings.TrimPrefix(path, "/cgi-bin/")
+	switch {
+	case c == nil || c.tokens == nil:
+		return errZeroClient
+	case method != http.MethodGet && method != http.MethodPost:
+		return errors.New("wecom: Call: the method must be GET or POST")
+	case !operation.MatchString(op):
+		return errors.New("wecom: Call: the path must be one such as /cgi-bin/user/get, without host and query")
+	case query.Has("access_token"):
+		return errors.New("wecom: Call: access_token is added by Call and must not be in the query")
+	case method == http.MethodGet && in != nil:
+		return errors.New("wecom: Call: a GET has no body; use POST, or the query")
+	}
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("wecom: %s: the request cannot be encoded: %T: %w", op, in, err)
+		}
+	}
+	text, _, err := c.call(ctx, method, op, query, body)
+	var noToken *tokenError
+	if errors.As(err, &noToken) {
+		return noToken.err
+	}
+	if err != nil || out == nil {
+		return err
+	}
+	return decode(op, text, out)
+}
+
+// decode leaves json's own errors out: they quote the answer.
+func decode(op string, text []byte, out any) error {
+	err := json.Unmarshal(text, out)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &wrong):
+		return fmt.Errorf("wecom: %s: the answer does not fit %T: field %q is no %v", op, out, wrong.Field, wrong.Type)
+	}
+	return fmt.Errorf("wecom: %s: the answer does not fit %T", op, out)
+}
+
+// operation is what can stand behind /cgi-bin/: words and slashes, so that
+// nothing in it can mean another host, another folder or a query.
+var operation = regexp.MustCompile(`^[0-9A-Za-z_-]+(/[0-9A-Za-z_-]+)*$`)
+
+// call is the policy of Call: it returns the answer as text and as an object
+// whose errcode is 0.
+func (c *Client) call(ctx context.Context, method, op string, query url.Values, body []byte) ([]byte, jsonx.Object, error) {
+	token, err := c.tokens.Token(ctx)
+	if err != nil {
+		return nil, nil, &tokenError{err}
+	}
+	for tries, renewed := 1, false; ; {
+		text, answer, err := c.send(ctx, method, op, query, body, token)
+		switch class := classOf(err); {
+		case class == classToken && !renewed:
+			renewed = true
+			c.tokens.Invalidate(token)
+			next, tokenErr := c.tokens.Token(ctx)
+			if tokenErr != nil {
+				return nil, nil, &tokenError{tokenErr}
+			}
+			if next.equal(token) {
+				return nil, nil, err // the source has no other
+			}
+			token = next
+		case class == classBusy && tries < busyTries && pause(ctx, tries):
+			tries++
+		default:
+			return text, answer, err
+		}
+	}
+}
+
+// A tokenError says that a call was not made, or has to be repeated, for want of
+// an access token.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }
+
+// pause waits before a repeat, longer each time, and reports whether ctx lasted.
+func pause(ctx context.Context, tries int) bool {
+	t := time.NewTimer(time.Duration(tries) * 200 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// send makes one exchange with the token, or without one if that is the zero
+// Token, and judges its errcode.
+func (c *Client) send(ctx context.Context, method, op string, query url.Values, body []byte, token Token) ([]byte, jsonx.Object, error) {
+	hide := upstream.Hidden{c.secret.Reveal(), token.Value.Reveal()}
+	address := c.api + "/cgi-bin/" + op
+	separator := "?"
+	if value := token.Value.Reveal(); value != "" {
+		address += "?access_token=" + url.QueryEscape(value)
+		separator = "&"
+	}
+	if len(query) > 0 {
+		address += separator + query.Encode()
+	}
+	hide = append(hide, confidential(query, body)...)
+
+	text, err := upstream.Do(ctx, c.transport, upstream.Request{Method: method, URL: address, Body: body, Hide: hide})
+	if err != nil {
+		return nil, nil, fmt.Errorf("wecom: %s: %w", op, err)
+	}
+	answer, err := jsonx.ParseObject(text)
+	if err != nil {
+		return nil, nil, &answerError{op, err}
+	}
+	code, present, err := answer.Int("errcode")
+	switch {
+	case err != nil:
+		return nil, nil, &answerError{op, err}
+	case !present:
+		return nil, nil, &answerError{op, errors.New("there is no errcode")}
+	case code != 0:
+		hint, _, _ := answer.String("errmsg")
+		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: int(code), Hint: hide.Clean(hint, 300)}
+	}
+	return text, answer, nil
+}
+
+// An answerError is an answer with status 200 that is none of WeCom's.
+type answerError struct {
+	op  string
+	err error
+}
+
+func (e *answerError) Error() string {
+	return "wecom: " + e.op + ": the answer is not one of WeCom's: " + e.err.Error()
+}
+
+// confidential returns the values of a request that must not show anywhere.
+func confidential(query url.Values, body []byte) []string {
+	var values []string
+	add := func(name string, value ...string) {
+		name = strings.ToLower(name)
+		for _, word := range []string{"code", "ticket", "secret", "token"} {
+			if strings.Contains(name, word) {
+				values = append(values, value...)
+				return
+			}
+		}
+	}
+	for name, value := range query {
+		add(name, value...)
+	}
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		for name, field := range fields {
+			if value, ok := field.(string); ok {
+				add(name, value)
+			}
+		}
+	}
+	return values
+}
+
+// fetchToken asks WeCom for an access token: the fetch of the default
+// [TokenSource]. A wrong secret is never sent again by it.
+func (c *Client) fetchToken(ctx context.Context, _ Token) (Token, error) {
+	query := url.Values{"corpid": {c.app.CorpID}, "corpsecret": {c.secret.Reveal()}}
+	for tries := 1; ; tries++ {
+		// From the request's start and not from the answer: a token must not be
+		// thought to live longer than it does.
+		start := time.Now()
+		_, answer, err := c.send(ctx, http.MethodGet, "gettoken", query, nil, Token{})
+		if classOf(err) == classBusy && tries < busyTries && pause(ctx, tries) {
+			continue
+		}
+		if err != nil {
+			return Token{}, err
+		}
+		value, _, err := answer.String("access_token")
+		if err != nil || !isToken(value) {
+			return Token{}, &answerError{"gettoken", errors.New("there is no access_token")}
+		}
+		return Token{NewSecret(value), start.Add(lifeOf(answer))}, nil
+	}
+}
+
+// isToken leaves room above the 512 bytes that WeCom speaks of.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= 4096
+}
+
+// lifeOf reads expires_in. A life that makes no sense is the shortest: if that
+// is too long, WeCom refuses the token and it is replaced.
+func lifeOf(answer jsonx.Object) time.Duration {
+	seconds, _, _ := answer.Int("expires_in")
+	shortest, longest := int64(minTokenLife/time.Second), int64(maxTokenLife/time.Second)
+	return time.Duration(min(max(seconds, shortest), longest)) * time.Second
+}

@@ -1,0 +1,201 @@
+package wecom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+const (
+	defaultAuthorize = "https://open.weixin.qq.com/connect/oauth2/authorize"
+	defaultWebLogin  = "https://login.work.weixin.qq.com/wwlogin/sso/login"
+	defaultScope     = "snsapi_base"
+
+	maxID = 64 // bytes of a user id, an openid, a corp id
+)
+
+// newProvider returns the provider that o asks for and the client beside it,
+// which is nil if o has a Provider of its own and describes no corp app. o has been checked.
+func newProvider(o Options) (Provider, *Client, error) {
+	if o.Provider == nil {
+		client := newClient(o)
+		return newCorpApp(o, client), client, nil
+	}
+	if o.CorpID == "" || o.Secret.Reveal() == "" && o.TokenSource == nil {
+		return o.Provider, nil, nil
+	}
+	client, err := NewClient(o)
+	return o.Provider, client, err
+}
+
+// A corpApp is the default [Provider]: one app of one corp, self-built (自建) or
+// built on the corp's behalf (代开发).
+type corpApp struct {
+	client    *Client
+	authorize string
+	webLogin  string
+	scope     string
+	page      Page
+
+	allowOutsiders   bool
+	allowLinkedCorps bool
+}
+
+// newCorpApp makes the provider from options that have been found valid.
+func newCorpApp(o Options, client *Client) *corpApp {
+	return &corpApp{
+		client:           client,
+		authorize:        or(o.Endpoints.Authorize, defaultAuthorize),
+		webLogin:         or(o.Endpoints.WebLogin, defaultWebLogin),
+		scope:            or(o.Scope, defaultScope),
+		page:             o.Page,
+		allowOutsiders:   o.AllowOutsiders,
+		allowLinkedCorps: o.AllowLinkedCorps,
+	}
+}
+
+func or(value, otherwise string) string {
+	if value != "" {
+		return value
+	}
+	return otherwise
+}
+
+// App names the corp and the agent.
+func (p *corpApp) App() App { return p.client.app }
+
+// AuthorizeURL builds the addresses by hand: WeCom matches parts of them
+// literally, so that the parameters keep the documented order and
+// #wechat_redirect stays last.
+func (p *corpApp) AuthorizeURL(a Attempt) string {
+	app := p.App()
+	if p.inApp(a.UserAgent) {
+		address := p.authorize +
+			"?appid=" + url.QueryEscape(app.CorpID) +
+			"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
+			"&response_type=code" +
+			"&scope=" + url.QueryEscape(p.scope) +
+			"&state=" + url.QueryEscape(a.State)
+		if app.AppID != "" {
+			address += "&agentid=" + url.QueryEscape(app.AppID)
+		}
+		return address + "#wechat_redirect"
+	}
+	address := p.webLogin +
+		"?login_type=CorpApp" +
+		"&appid=" + url.QueryEscape(app.CorpID) +
+		"&agentid=" + url.QueryEscape(app.AppID) +
+		"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
+		"&state=" + url.QueryEscape(a.State)
+	if a.Language != "" {
+		address += "&lang=" + url.QueryEscape(a.Language)
+	}
+	return address
+}
+
+// inApp reports whether the browser is sent to the in-app page. WeCom's own
+// web-view names Weixin (MicroMessenger) too, so wxwork/ is what tells it.
+func (p *corpApp) inApp(userAgent string) bool {
+	switch p.page {
+	case PageInApp:
+		return true
+	case PageWeb:
+		return false
+	}
+	userAgent = strings.ToLower(userAgent)
+	return strings.Contains(userAgent, "wxwork/") ||
+		p.page == PageWeixin && strings.Contains(userAgent, "micromessenger")
+}
+
+// Identify exchanges the code at auth/getuserinfo.
+func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
+	if code == "" || len(code) > maxCode {
+		return Identity{}, fmt.Errorf("%w: the code is empty or longer than %d bytes", ErrStartOver, maxCode)
+	}
+	_, answer, err := p.client.call(ctx, http.MethodGet, "auth/getuserinfo", url.Values{"code": {code}}, nil)
+	if err != nil {
+		return Identity{}, signInError(err)
+	}
+	id, err := p.identity(answer)
+	if err != nil {
+		return Identity{}, err
+	}
+	id.Provider, id.CorpID, id.AppID = p.App().Provider, p.App().CorpID, p.App().AppID
+	return id, nil
+}
+
+// identity reads who it is from an answer of auth/getuserinfo, or of the older
+// user/getuserinfo, which spells the keys differently.
+func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
+	userID, err := idOf(answer, "userid", "UserId", "userId")
+	openID, openErr := idOf(answer, "openid", "OpenId", "openId")
+	externalID, externalErr := idOf(answer, "external_userid")
+	corp, linked, slash := strings.Cut(userID, "/")
+	switch {
+	case errors.Join(err, openErr, externalErr) != nil:
+		return Identity{}, &answerError{"auth/getuserinfo", errors.Join(err, openErr, externalErr)}
+	case slash && (corp == "" || linked == "" || strings.Contains(linked, "/")):
+		return Identity{}, &answerError{"auth/getuserinfo", errors.New("the user id has misplaced slashes")}
+	case len(corp) > maxID || len(linked) > maxID || len(openID) > maxID || len(externalID) > maxID:
+		return Identity{}, &answerError{"auth/getuserinfo", fmt.Errorf("an id is longer than %d bytes", maxID)}
+	case slash && !p.allowLinkedCorps:
+		return Identity{}, &Failure{Status: http.StatusForbidden, Code: "linked_corp",
+			Err: errors.New("a member of a linked corp signed in, and Options.AllowLinkedCorps is not set")}
+	case slash:
+		return Identity{LinkedUserID: userID}, nil
+	case userID != "":
+		return Identity{UserID: userID}, nil
+	case openID == "" && externalID == "":
+		return Identity{}, &answerError{"auth/getuserinfo", errors.New("it names nobody")}
+	case !p.allowOutsiders:
+		// WeCom answers with errcode 0 for anybody who has Weixin.
+		return Identity{}, &Failure{Status: http.StatusForbidden, Code: "outsider",
+			Err: errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set")}
+	}
+	return Identity{OpenID: openID, ExternalUserID: externalID}, nil
+}
+
+// idOf returns the id under the first of the names that is present, and "" if
+// there is none or it is empty.
+func idOf(answer jsonx.Object, names ...string) (string, error) {
+	id, _, err := answer.String(names...)
+	if err != nil || id == "" {
+		return "", err
+	}
+	for _, r := range id {
+		// Not only control characters: what is invisible or reverses the text
+		// makes two people look like one.
+		if r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) {
+			return "", fmt.Errorf("%s holds a character that no id has", names[0])
+		}
+	}
+	return id, nil
+}
+
+// signInError says what an error of the exchange means to the person who signs in.
+func signInError(err error) error {
+	var noToken *tokenError
+	var failed *upstream.Error
+	var answered *answerError
+	switch class := classOf(err); {
+	case class == classSetup:
+		return &Failure{Status: http.StatusInternalServerError, Code: "setup_fault", Err: err}
+	case class == classLimited:
+		return &Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: err}
+	case errors.As(err, &noToken):
+		// The code was not sent, or is not used up: a fresh one mends nothing.
+	case class == classDenied:
+		return &Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: err}
+	case class == classCode, errors.As(err, &failed) && failed.Sent(), errors.As(err, &answered):
+		return fmt.Errorf("%w: %w", ErrStartOver, err)
+	}
+	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
+}
