@@ -72,23 +72,36 @@ func or(value, otherwise string) string {
 // App names the corp and the agent.
 func (p *corpApp) App() App { return p.client.app }
 
-// AuthorizeURL builds the addresses by hand: WeCom matches parts of them
-// literally, so that the parameters keep the documented order and
-// #wechat_redirect stays last.
+// AuthorizeURL picks one of the two pages.
 func (p *corpApp) AuthorizeURL(a Attempt) string {
-	app := p.App()
 	if p.inApp(a.UserAgent) {
-		address := p.authorize +
-			"?appid=" + url.QueryEscape(app.CorpID) +
-			"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
-			"&response_type=code" +
-			"&scope=" + url.QueryEscape(p.scope) +
-			"&state=" + url.QueryEscape(a.State)
-		if app.AppID != "" {
-			address += "&agentid=" + url.QueryEscape(app.AppID)
-		}
-		return address + "#wechat_redirect"
+		return p.inAppURL(a)
 	}
+	return p.webURL(a)
+}
+
+// pageURLs returns both pages, for scripts that choose themselves.
+func (p *corpApp) pageURLs(a Attempt) (inApp, web string) { return p.inAppURL(a), p.webURL(a) }
+
+// The addresses are built by hand: WeCom matches parts of them literally, so
+// that the parameters keep the documented order and #wechat_redirect stays last.
+
+func (p *corpApp) inAppURL(a Attempt) string {
+	app := p.App()
+	address := p.authorize +
+		"?appid=" + url.QueryEscape(app.CorpID) +
+		"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
+		"&response_type=code" +
+		"&scope=" + url.QueryEscape(p.scope) +
+		"&state=" + url.QueryEscape(a.State)
+	if app.AppID != "" {
+		address += "&agentid=" + url.QueryEscape(app.AppID)
+	}
+	return address + "#wechat_redirect"
+}
+
+func (p *corpApp) webURL(a Attempt) string {
+	app := p.App()
 	address := p.webLogin +
 		"?login_type=CorpApp" +
 		"&appid=" + url.QueryEscape(app.CorpID) +

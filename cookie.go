@@ -1,0 +1,96 @@
+package wecom
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// cookieKind is how this middleware's cookies look: one prefix for the
+// session's cookie, which stands for itself, and the attempts', each of which
+// has a suffix. Under https the prefix begins with __Host-, so that no other
+// host and no plain-http page can set them.
+type cookieKind struct {
+	prefix string
+	secure bool
+}
+
+func (k cookieKind) name(suffix string) string {
+	if suffix == "" {
+		return k.prefix
+	}
+	return k.prefix + "-" + suffix
+}
+
+func (k cookieKind) set(w http.ResponseWriter, suffix, value string, life time.Duration) {
+	seconds := int(life / time.Second)
+	if seconds < 1 {
+		seconds = 1
+	}
+	k.write(w, suffix, value, seconds)
+}
+
+func (k cookieKind) drop(w http.ResponseWriter, suffix string) { k.write(w, suffix, "", -1) }
+
+func (k cookieKind) write(w http.ResponseWriter, suffix, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: k.name(suffix), Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: k.secure, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// value returns the cookie's value, "" if it is missing or, since only a
+// neighbour could have planted the second, if it came twice.
+func (k cookieKind) value(r *http.Request, suffix string) (value string) {
+	name, n := k.name(suffix), 0
+	for c := range cookies(r) {
+		if got, v, ok := strings.Cut(c, "="); ok && got == name {
+			value = v
+			n++
+		}
+	}
+	if n != 1 {
+		return ""
+	}
+	return value
+}
+
+func (k cookieKind) present(r *http.Request, suffix string) bool {
+	for c := range cookies(r) {
+		if got, _, _ := strings.Cut(c, "="); got == k.name(suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// attempts yields the suffix and value of each attempt's cookie.
+func (k cookieKind) attempts(r *http.Request) func(yield func(suffix, value string) bool) {
+	return func(yield func(suffix, value string) bool) {
+		for c := range cookies(r) {
+			rest, ok := strings.CutPrefix(c, k.prefix+"-")
+			if !ok {
+				continue
+			}
+			if suffix, value, ok := strings.Cut(rest, "="); ok && !yield(suffix, value) {
+				return
+			}
+		}
+	}
+}
+
+// cookies yields each name=value of the Cookie header without allocating: the
+// standard library parses and allocates them all, on every request.
+func cookies(r *http.Request) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, line := range r.Header["Cookie"] {
+			for line != "" {
+				var c string
+				c, line, _ = strings.Cut(line, ";")
+				if c = strings.TrimSpace(c); c != "" && !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}

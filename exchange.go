@@ -1,0 +1,187 @@
+package wecom
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	exchangeTimeout = 10 * time.Second // a whole sign-in, from the code to the session's row
+	outcomeShared   = 10 * time.Second // how long a callback that comes again gets the same outcome
+	exchangeKept    = 10 * time.Minute // how long a used attempt and a used code are remembered
+
+	// WeCom locks the corp's IP after some 2,000 wrong calls in an hour.
+	failuresPerClient  = 300
+	failuresPerProcess = 1500
+	failuresWindow     = time.Hour
+)
+
+// errAttemptUsed says that an attempt was exchanged more than outcomeShared ago.
+var errAttemptUsed = errors.New("the attempt was used before")
+
+// exchanges makes one sign-in of many deliveries of one callback: browsers,
+// proxies and WeCom's web-views send it twice. The zero value is ready to use.
+type exchanges struct {
+	mu       sync.Mutex
+	attempts map[[16]byte]*exchange
+	codes    map[[sha256.Size]byte]time.Time
+	failures map[string]*failureCount
+	swept    time.Time
+}
+
+type exchange struct {
+	done  chan struct{} // closed when fresh, err and ended are set
+	fresh session
+	err   error
+	ended time.Time
+}
+
+type failureCount struct {
+	since time.Time
+	n     int
+}
+
+// do runs sign for the attempt, once, and returns its outcome to everybody who
+// asks within outcomeShared. sign has a deadline of its own: a browser that
+// leaves takes nobody with it. The caller must have checked that the browser holds the attempt's cookie.
+func (x *exchanges) do(ctx context.Context, attempt [16]byte, code, client string, sign func(context.Context) (session, error)) (session, error) {
+	e, err := x.join(ctx, attempt, sha256.Sum256([]byte(code)), client, sign)
+	if err != nil {
+		return session{}, err
+	}
+	select {
+	case <-e.done:
+		return e.fresh, e.err
+	case <-ctx.Done():
+		return session{}, ctx.Err()
+	}
+}
+
+func (x *exchanges) join(ctx context.Context, attempt [16]byte, code [sha256.Size]byte, client string, sign func(context.Context) (session, error)) (*exchange, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := time.Now()
+	x.sweep(now)
+	if e := x.attempts[attempt]; e != nil {
+		if !e.ended.IsZero() && now.Sub(e.ended) > outcomeShared {
+			return nil, errAttemptUsed
+		}
+		return e, nil
+	}
+	if _, sent := x.codes[code]; sent {
+		return nil, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
+	}
+	if x.tooMany(client, failuresPerClient, now) || x.tooMany("", failuresPerProcess, now) {
+		return nil, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
+	}
+	if x.attempts == nil {
+		x.attempts = map[[16]byte]*exchange{}
+		x.codes = map[[sha256.Size]byte]time.Time{}
+		x.failures = map[string]*failureCount{}
+	}
+	e := &exchange{done: make(chan struct{})}
+	x.attempts[attempt], x.codes[code] = e, now
+	go x.run(context.WithoutCancel(ctx), e, client, sign)
+	return e, nil
+}
+
+func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign func(context.Context) (session, error)) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	var fresh session
+	var err error
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a sign-in: %v", p)
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		e.fresh, e.err, e.ended = fresh, err, time.Now()
+		if errors.Is(err, ErrStartOver) {
+			x.count(client, e.ended)
+			x.count("", e.ended)
+		}
+		close(e.done)
+	}()
+	fresh, err = sign(ctx)
+}
+
+// sweep forgets what is old. It looks at all once a minute.
+func (x *exchanges) sweep(now time.Time) {
+	if now.Sub(x.swept) < time.Minute {
+		return
+	}
+	x.swept = now
+	for id, e := range x.attempts {
+		if !e.ended.IsZero() && now.Sub(e.ended) > exchangeKept {
+			delete(x.attempts, id)
+		}
+	}
+	for code, sent := range x.codes {
+		if now.Sub(sent) > exchangeKept {
+			delete(x.codes, code)
+		}
+	}
+	for client, c := range x.failures {
+		if now.Sub(c.since) > failuresWindow {
+			delete(x.failures, client)
+		}
+	}
+}
+
+// The failed exchanges are counted by client, and by "" for the whole process.
+
+func (x *exchanges) count(client string, now time.Time) {
+	c := x.failures[client]
+	if c == nil || now.Sub(c.since) > failuresWindow {
+		c = &failureCount{since: now}
+		x.failures[client] = c
+	}
+	c.n++
+}
+
+func (x *exchanges) tooMany(client string, limit int, now time.Time) bool {
+	c := x.failures[client]
+	return c != nil && now.Sub(c.since) <= failuresWindow && c.n >= limit
+}
+
+// clientOf names the client for the limit on failed sign-ins: the peer, or what
+// the nearest trusted proxy says of it. Of IPv6 the /64 counts, which is one customer.
+func clientOf(r *http.Request, trusted []netip.Prefix) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	addr := peer.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && contains(trusted, addr); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	addr = addr.WithZone("")
+	if addr.Is6() {
+		if p, err := addr.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return addr.String()
+}
+
+func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,213 @@
+package wecom
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/pages"
+)
+
+// A Failure is an answer other than the page that was asked for. What the
+// browser may see and what only the log may see are apart: Message is a fixed
+// sentence, Err is the cause. [Options].OnFailure gets it.
+type Failure struct {
+	// Status of the answer, 4xx or 5xx.
+	Status int
+	// Code names the case for programs, and never changes its meaning:
+	// login_required, signin_refused, outsider, not_allowed, setup_fault and so on.
+	Code string
+	// Message says in the browser's language what happened and what to do.
+	Message string
+	// Reference stands on the page and in the log line, to find one by the other. May be empty.
+	Reference string
+	// LoginURL is where the person can sign in (again), a path on this site. May be empty.
+	LoginURL string
+	// Err is the cause, for logs only. May be nil.
+	Err error
+
+	retryAfter time.Duration
+	language   string
+	page       bool // answer with a page, whatever the request's headers say
+	json       bool // answer with JSON, likewise
+}
+
+// Error returns the code and the cause: it is for logs.
+func (f *Failure) Error() string {
+	if f.Err == nil {
+		return "wecom: " + f.Code
+	}
+	return "wecom: " + f.Code + ": " + f.Err.Error()
+}
+
+// Unwrap returns Err.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// ServeHTTP is the built-in answer: a small page for a browser that opens one,
+// JSON {"error":code,"message":…,"reference":…,"login_url":…} for everything else. It can
+// answer for a Failure that a program made or changed, too.
+func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	guard(h)
+	status := f.Status
+	if status < 400 || status > 599 {
+		status = http.StatusInternalServerError
+	}
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
+	}
+	var body []byte
+	if f.page || !f.json && wantsPage(r) {
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		body = f.html(r)
+	} else {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		answer := struct {
+			Error     string `json:"error"`
+			Message   string `json:"message,omitempty"`
+			Reference string `json:"reference,omitempty"`
+			LoginURL  string `json:"login_url,omitempty"`
+		}{f.Code, f.Message, f.Reference, f.LoginURL}
+		body, _ = json.Marshal(answer) // strings only: it cannot fail
+		body = append(body, '\n')
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+func (f *Failure) html(r *http.Request) []byte {
+	lang := f.language
+	if lang == "" {
+		lang = pages.Language(r.Header.Get("Accept-Language"))
+	}
+	title, message, advice, button, ok := pages.Text(lang, f.Code)
+	if !ok {
+		title, message, advice, button, _ = pages.Text(lang, "internal")
+	}
+	if f.Message != "" && f.Message != sentence(message, advice) {
+		message, advice = f.Message, ""
+	}
+	p := pages.Page{
+		Lang: lang, Title: title, Message: message, Advice: advice, Reference: f.Reference,
+		Tone: pages.Warning,
+	}
+	if f.Status >= 500 {
+		p.Tone = pages.Error
+	}
+	if f.LoginURL != "" && button != "" {
+		p.Actions = []pages.Action{{Text: button, URL: f.LoginURL}}
+	}
+	return p.Render()
+}
+
+// sentence joins what happened and what to do.
+func sentence(message, advice string) string {
+	if advice == "" {
+		return message
+	}
+	if strings.HasSuffix(message, "。") {
+		return message + advice
+	}
+	return message + " " + advice
+}
+
+// wantsPage tells a browser that opens a page from a script or a program.
+func wantsPage(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return (mode == "" || mode == "navigate") && acceptsHTML(r)
+}
+
+// guard sets the headers that every answer of ours carries. A Referer with the
+// origin alone keeps code and state from other sites, and still satisfies WeCom's check of it.
+func guard(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", pages.CSP())
+	const vary = "Cookie, Accept, Accept-Language, User-Agent, X-Requested-With, Sec-Fetch-Mode, Sec-Fetch-Dest"
+	if !slices.Contains(h["Vary"], vary) {
+		h.Add("Vary", vary)
+	}
+}
+
+// fail completes f, logs its cause and answers.
+func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
+	f.language = m.language(r)
+	if _, message, advice, _, ok := pages.Text(f.language, f.Code); ok && f.Message == "" {
+		f.Message = sentence(message, advice)
+	}
+	level := slog.LevelWarn
+	switch {
+	case f.Code == "login_required", r.Context().Err() != nil: // the latter: nobody reads the answer
+		level = slog.LevelDebug
+	case f.Status >= 500:
+		level = slog.LevelError
+	}
+	if f.Reference == "" && level > slog.LevelDebug {
+		f.Reference = strings.ToLower(rand.Text()[:10])
+	}
+	if f.Status == http.StatusServiceUnavailable && f.retryAfter == 0 {
+		f.retryAfter = 5 * time.Second
+	}
+	m.logFailure(r, level, f)
+	guard(w.Header())
+	if m.onFailure != nil {
+		if f.retryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
+		}
+		m.onFailure(w, r, f)
+		return
+	}
+	f.ServeHTTP(w, r)
+}
+
+// logFailure names the own route but never the path, the query or a cookie: they may hold secrets.
+func (m *Middleware) logFailure(r *http.Request, level slog.Level, f *Failure) {
+	attrs := []slog.Attr{
+		slog.String("code", f.Code),
+		slog.Int("status", f.Status),
+		slog.String("route", m.routeName(r)),
+	}
+	if f.Reference != "" {
+		attrs = append(attrs, slog.String("reference", f.Reference))
+	}
+	var api *APIError
+	if errors.As(f.Err, &api) {
+		attrs = append(attrs, slog.Int("errcode", api.Code))
+	}
+	if f.Err != nil {
+		attrs = append(attrs, slog.String("cause", f.Err.Error()))
+	}
+	m.log.LogAttrs(r.Context(), level, "wecom: request refused", attrs...)
+	m.observe(r.Context(), Event{Name: "refused", Outcome: f.Code, ErrCode: errCode(f.Err)})
+}
+
+func errCode(err error) int {
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Code
+	}
+	return 0
+}
+
+// asFailure turns an error of a sign-in into what the browser is told.
+func asFailure(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		told := *f // providers may keep theirs
+		if told.Err == nil {
+			told.Err = err
+		}
+		return &told
+	}
+	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
+}

@@ -1,0 +1,88 @@
+package wecom
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"time"
+)
+
+// A session's row is written by hand, not by gob or JSON: it is read on every
+// signed-in request, and it must be readable after an upgrade. Version 1:
+//
+//	version byte, authenticated and expires (Unix nanoseconds, 8 bytes each),
+//	the identity's strings, each with its length before it, in rowFields' order,
+//	the number of departments and each of them, CRC-32C of all that
+//
+// The checksum keeps a flipped bit from naming another person. It is no
+// signature: who can write the store can sign in as anybody anyway.
+const rowVersion = 1
+
+var crcTable = crc32.MakeTable(crc32.Castagnoli)
+
+func rowFields(id *Identity) [13]*string {
+	return [...]*string{
+		&id.Provider, &id.CorpID, &id.AppID,
+		&id.UserID, &id.LinkedUserID, &id.OpenID, &id.ExternalUserID, &id.UnionID,
+		&id.Name, &id.BizMail, &id.Email, &id.Mobile, &id.AvatarURL,
+	}
+}
+
+func encodeRow(s session) []byte {
+	b := make([]byte, 0, 256)
+	b = append(b, rowVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.id.AuthenticatedAt.UnixNano()))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.expires.UnixNano()))
+	for _, f := range rowFields(&s.id) {
+		b = binary.AppendUvarint(b, uint64(len(*f)))
+		b = append(b, *f...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(s.id.Departments)))
+	for _, d := range s.id.Departments {
+		b = binary.AppendVarint(b, d)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
+}
+
+// decodeRow reads a row. ok is false for anything that encodeRow of this version
+// does not write: that is no session, and the person signs in anew.
+func decodeRow(row []byte) (s session, ok bool) {
+	const head, tail = 1 + 8 + 8, 4
+	if len(row) < head+tail || row[0] != rowVersion {
+		return session{}, false
+	}
+	body := row[:len(row)-tail]
+	if crc32.Checksum(body, crcTable) != binary.BigEndian.Uint32(row[len(body):]) {
+		return session{}, false
+	}
+	s.id.AuthenticatedAt = time.Unix(0, int64(binary.BigEndian.Uint64(row[1:])))
+	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(row[9:])))
+
+	text := string(body) // one allocation, of which all fields are parts
+	at := head
+	for _, f := range rowFields(&s.id) {
+		n, size := binary.Uvarint(body[at:])
+		if size <= 0 || n > uint64(len(body)-at-size) {
+			return session{}, false
+		}
+		at += size
+		*f = text[at : at+int(n)]
+		at += int(n)
+	}
+	n, size := binary.Uvarint(body[at:])
+	if size <= 0 || n > uint64(len(body)-at-size) { // each department is a byte at least
+		return session{}, false
+	}
+	at += size
+	if n > 0 {
+		s.id.Departments = make([]int64, n)
+	}
+	for i := range s.id.Departments {
+		d, size := binary.Varint(body[at:])
+		if size <= 0 {
+			return session{}, false
+		}
+		at += size
+		s.id.Departments[i] = d
+	}
+	return s, at == len(body) && s.id.names()
+}

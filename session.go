@@ -1,0 +1,438 @@
+package wecom
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+)
+
+// sessionTimeout bounds each call of a session store. Clients have time-outs of
+// their own, mostly longer: go-redis waits 5 seconds, and not for the context.
+const sessionTimeout = 2 * time.Second
+
+// tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
+const tokenLen = 43
+
+// sessions keeps who is signed in. Each sign-in is one row in an scs store,
+// written once and deleted at logout, so that no request in flight can bring a
+// session back by saving it. The row is named by the hash of a random token; the
+// browser carries the token in a cookie of ours or, with a manager, inside the
+// application's own scs session.
+type sessions struct {
+	store    scs.Store
+	embedded bool // the store is our own memory: it cannot hang, so it is asked directly
+	manager  *scs.SessionManager
+	app      App
+	space    string // hash of app: rows of two apps in one store have different names
+	lifetime time.Duration
+	idle     time.Duration
+	cookie   cookieKind
+	carried  string // the manager's key that holds our token
+
+	touchMu sync.Mutex
+	touched map[string]time.Time // idle rows written by this process, by key
+}
+
+// A session is a row that was found. The zero session is nobody's.
+type session struct {
+	id      Identity
+	token   string
+	expires time.Time
+}
+
+func (s session) live() bool { return s.token != "" }
+
+// find returns the request's session, the zero session if there is none, or an
+// error if the store could not tell. With a manager, the request that it returns
+// holds the application's session.
+func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err error) {
+	var token string
+	if s.manager == nil {
+		token = s.cookie.value(r, "")
+	} else if r, err = s.load(r); err == nil {
+		token, _, _ = strings.Cut(s.manager.GetString(r.Context(), s.carried), ".")
+	}
+	if err != nil || len(token) != tokenLen {
+		return session{}, r, err
+	}
+	row, ok, err := s.get(r.Context(), s.key('s', token))
+	if err != nil || !ok {
+		return session{}, r, err
+	}
+	found, ok = decodeRow(row)
+	if !ok || found.id.app() != s.app || !time.Now().Before(found.expires) {
+		return session{}, r, nil
+	}
+	found.token = token
+	if s.idle > 0 {
+		if ok, err = s.touch(r.Context(), token); err != nil || !ok {
+			return session{}, r, err
+		}
+	}
+	return found, r, nil
+}
+
+// create writes a new row for id and returns the session.
+func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
+	b := make([]byte, sha256.Size)
+	_, _ = rand.Read(b) // never fails: it ends the program instead
+	created := session{
+		id:      id,
+		token:   base64.RawURLEncoding.EncodeToString(b),
+		expires: time.Now().Add(s.lifetime),
+	}
+	if s.idle > 0 {
+		if err := s.writeIdle(ctx, s.key('i', created.token)); err != nil {
+			return session{}, err
+		}
+	}
+	return created, s.put(ctx, s.key('s', created.token), encodeRow(created), created.expires)
+}
+
+// attach makes the browser carry the new session. old is the session that the request came with.
+func (s *sessions) attach(w http.ResponseWriter, r *http.Request, fresh, old session) error {
+	if s.manager != nil {
+		if err := s.attachCarried(w, r, fresh); err != nil {
+			return err
+		}
+	} else {
+		s.cookie.set(w, "", fresh.token, time.Until(fresh.expires))
+	}
+	if old.live() && old.token != fresh.token {
+		return s.delete(r.Context(), old.token)
+	}
+	return nil
+}
+
+// end deletes the session's row for good and takes the browser's reference to it.
+func (s *sessions) end(w http.ResponseWriter, r *http.Request, old session) error {
+	if old.live() {
+		if err := s.delete(r.Context(), old.token); err != nil {
+			return err
+		}
+	}
+	if s.manager == nil {
+		if s.cookie.present(r, "") {
+			s.cookie.drop(w, "")
+		}
+		return nil
+	}
+	ctx := r.Context()
+	if !s.manager.Exists(ctx, s.carried) {
+		return nil
+	}
+	_, err := bounded(ctx, false, func(context.Context) (struct{}, error) {
+		return struct{}{}, s.manager.Destroy(ctx)
+	})
+	if err == nil && loadedHere(ctx) {
+		s.manager.WriteSessionCookie(ctx, w, "", time.Time{})
+	}
+	return err
+}
+
+func (s *sessions) delete(ctx context.Context, token string) error {
+	if s.idle > 0 {
+		if err := s.del(ctx, s.key('i', token)); err != nil {
+			return err
+		}
+	}
+	return s.del(ctx, s.key('s', token))
+}
+
+// touch reports whether the session was used within the idle time-out, and
+// notes that it is used now. The note is a row of its own that grants nothing
+// without the session's: writing it cannot undo a logout.
+func (s *sessions) touch(ctx context.Context, token string) (bool, error) {
+	key := s.key('i', token)
+	row, ok, err := s.get(ctx, key)
+	if err != nil || !ok || len(row) != 8 {
+		return false, err
+	}
+	used := time.Unix(0, int64(binary.BigEndian.Uint64(row)))
+	if now := time.Now(); now.Sub(used) > s.idle/10 && s.claimTouch(key, now) {
+		return true, s.writeIdle(ctx, key)
+	}
+	return true, nil
+}
+
+// claimTouch lets one of many parallel requests write the idle row.
+func (s *sessions) claimTouch(key string, now time.Time) bool {
+	s.touchMu.Lock()
+	defer s.touchMu.Unlock()
+	if now.Sub(s.touched[key]) <= s.idle/10 {
+		return false
+	}
+	if len(s.touched) > 10_000 {
+		for k, t := range s.touched {
+			if now.Sub(t) > s.idle/10 {
+				delete(s.touched, k)
+			}
+		}
+	}
+	s.touched[key] = now
+	return true
+}
+
+func (s *sessions) writeIdle(ctx context.Context, key string) error {
+	now := time.Now()
+	return s.put(ctx, key, binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())), now.Add(s.idle))
+}
+
+// key is a row's name in the store: 43 characters, which is what the narrowest
+// of scs's stores hold, and nothing that a reader of the store could use as a cookie.
+func (s *sessions) key(kind byte, token string) string {
+	var in [16 + 1 + 64]byte
+	b := append(in[:0], s.space...)
+	b = append(b, kind)
+	b = append(b, token...)
+	sum := sha256.Sum256(b)
+	var out [tokenLen]byte
+	base64.RawURLEncoding.Encode(out[:], sum[:])
+	return string(out[:])
+}
+
+// The store's calls. Writes go on when the browser has left: half a logout is none.
+
+func (s *sessions) get(ctx context.Context, key string) ([]byte, bool, error) {
+	type answer struct {
+		row   []byte
+		found bool
+	}
+	if s.embedded {
+		return s.store.Find(key)
+	}
+	a, err := bounded(ctx, false, func(ctx context.Context) (a answer, err error) {
+		if c, ok := s.store.(interface {
+			FindCtx(context.Context, string) ([]byte, bool, error)
+		}); ok {
+			a.row, a.found, err = c.FindCtx(ctx, key)
+		} else {
+			a.row, a.found, err = s.store.Find(key)
+		}
+		return a, err
+	})
+	return a.row, a.found, err
+}
+
+func (s *sessions) put(ctx context.Context, key string, row []byte, expires time.Time) error {
+	_, err := bounded(context.WithoutCancel(ctx), s.embedded, func(ctx context.Context) (struct{}, error) {
+		if c, ok := s.store.(interface {
+			CommitCtx(context.Context, string, []byte, time.Time) error
+		}); ok {
+			return struct{}{}, c.CommitCtx(ctx, key, row, expires)
+		}
+		return struct{}{}, s.store.Commit(key, row, expires)
+	})
+	return err
+}
+
+func (s *sessions) del(ctx context.Context, key string) error {
+	_, err := bounded(context.WithoutCancel(ctx), s.embedded, func(ctx context.Context) (struct{}, error) {
+		if c, ok := s.store.(interface {
+			DeleteCtx(context.Context, string) error
+		}); ok {
+			return struct{}{}, c.DeleteCtx(ctx, key)
+		}
+		return struct{}{}, s.store.Delete(key)
+	})
+	return err
+}
+
+// bounded calls fn and waits for it for sessionTimeout at most, whether or not fn
+// heeds its context. A panic in fn is an error.
+func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (T, error)) (T, error) {
+	if direct {
+		return fn(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var res result
+		defer func() {
+			if p := recover(); p != nil {
+				res.err = fmt.Errorf("session store: panic: %v", p)
+			}
+			cancel()
+			done <- res
+		}()
+		res.value, res.err = fn(ctx)
+	}()
+	select {
+	case res := <-done:
+		return res.value, res.err
+	case <-ctx.Done():
+	}
+	select {
+	case res := <-done: // both were ready: it answered in time
+		return res.value, res.err
+	default:
+		var none T
+		return none, fmt.Errorf("session store: %w", ctx.Err())
+	}
+}
+
+// The application's own scs session as the carrier.
+
+type loadedKey struct{}
+
+// loadedHere says that the application's session was loaded by us and is ours to save.
+func loadedHere(ctx context.Context) bool {
+	here, _ := ctx.Value(loadedKey{}).(bool)
+	return here
+}
+
+// load makes sure that the request's context holds the application's session. If
+// the application did not load it, we do, and then it is ours to save.
+func (s *sessions) load(r *http.Request) (*http.Request, error) {
+	// Load returns the very context that it is given if that holds this manager's session.
+	probe := context.WithValue(r.Context(), loadedKey{}, true)
+	if ctx, err := s.manager.Load(probe, ""); err != nil || ctx == probe {
+		return r, err
+	}
+	var token string
+	if c, err := r.Cookie(s.manager.Cookie.Name); err == nil {
+		token = c.Value
+	}
+	ctx, err := bounded(probe, false, func(context.Context) (context.Context, error) {
+		return s.manager.Load(probe, token)
+	})
+	if err != nil {
+		return r, err
+	}
+	return r.WithContext(ctx), nil
+}
+
+// saving wraps next so that the application's session is saved if it was loaded here.
+func (s *sessions) saving(next http.Handler) http.Handler {
+	if s.manager == nil {
+		return next
+	}
+	save := s.manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loadedKey{}, false)))
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if loadedHere(r.Context()) {
+			save.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// attachCarried puts the token into the application's session under a new name.
+// What another person's session held is cleared first: the owner's hash stays
+// beside the token so that this works after a logout too.
+func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
+	ctx := r.Context()
+	sum := sha256.Sum256([]byte(fresh.id.Key()))
+	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
+	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
+	type cookie struct {
+		token   string
+		expires time.Time
+	}
+	c, err := bounded(ctx, false, func(context.Context) (c cookie, err error) {
+		if known && before != owner {
+			if err := s.manager.Clear(ctx); err != nil {
+				return c, err
+			}
+		}
+		if err := s.manager.RenewToken(ctx); err != nil {
+			return c, err
+		}
+		s.manager.Put(ctx, s.carried, fresh.token+"."+owner)
+		c.token, c.expires, err = s.manager.Commit(ctx)
+		return c, err
+	})
+	if err == nil && loadedHere(ctx) {
+		s.manager.WriteSessionCookie(ctx, w, c.token, c.expires)
+	}
+	return err
+}
+
+// checkManager says why an application's session manager cannot carry a sign-in.
+func checkManager(m *scs.SessionManager, https bool, callbackPath string) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("Sessions: "+format, args...)) }
+	if m.Store == nil || m.Codec == nil || m.Lifetime <= 0 {
+		bad("make the manager with scs.New: it has no store, no codec or no lifetime")
+	}
+	if !m.HashTokenInStore {
+		bad("set HashTokenInStore: without it whoever reads the store can take over its sessions")
+	}
+	c := m.Cookie
+	if !c.HttpOnly {
+		bad("set Cookie.HttpOnly: a script must not read the session")
+	}
+	switch {
+	case c.SameSite == http.SameSiteStrictMode:
+		bad("Cookie.SameSite must be Lax: with Strict the browser returns from WeCom without its session, and the sign-in never ends")
+	case c.SameSite == http.SameSiteNoneMode && !c.Secure:
+		bad("Cookie.SameSite None needs Cookie.Secure: browsers drop the cookie otherwise")
+	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteNoneMode:
+		bad("set Cookie.SameSite to Lax")
+	}
+	if https && !c.Secure {
+		bad("set Cookie.Secure: CallbackURL is https")
+	}
+	if c.Name == "" {
+		bad("set Cookie.Name")
+	}
+	if strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Domain != "" || c.Path != "/") {
+		bad("a cookie named __Host-… needs Secure, Path / and no Domain: browsers drop it otherwise")
+	}
+	if strings.HasPrefix(c.Name, "__Secure-") && !c.Secure {
+		bad("a cookie named __Secure-… needs Secure: browsers drop it otherwise")
+	}
+	if c.Path != "/" && (c.Path == "" || !strings.HasPrefix(callbackPath, strings.TrimSuffix(c.Path, "/")+"/")) {
+		bad("Cookie.Path %q does not cover the callback %q", c.Path, callbackPath)
+	}
+	return errors.Join(errs...)
+}
+
+// memoryStore is the default store: scs's own, without its cleaning goroutine.
+// Expired rows go when new ones come.
+type memoryStore struct {
+	*memstore.MemStore
+	mu   sync.Mutex
+	rows []expiring // oldest first
+}
+
+type expiring struct {
+	key  string
+	when time.Time
+}
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0)}
+}
+
+func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for len(s.rows) > 0 && s.rows[0].when.Before(now) {
+		// A row that was written again since is found: a later entry stands for it.
+		if _, found, _ := s.Find(s.rows[0].key); !found {
+			_ = s.Delete(s.rows[0].key)
+		}
+		s.rows = s.rows[1:]
+	}
+	s.rows = append(s.rows, expiring{key, expires})
+	return s.MemStore.Commit(key, row, expires)
+}

@@ -1,0 +1,440 @@
+package wecom
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Token is an app's access token and the moment from which it must not be
+// used. The zero Token is no token.
+type Token struct {
+	Value   Secret
+	Expires time.Time
+}
+
+// A TokenSource supplies the access token of one app. It is one app's: what it
+// returns must not depend on values in ctx, since it is cached and shared.
+//
+// Both methods must be safe for concurrent use.
+type TokenSource interface {
+	// Token returns a token that is not known to be expired or rejected, or an
+	// error and the zero Token. It may fetch one; when ctx ends, the call
+	// returns ctx's error, while a fetch that others wait for goes on.
+	Token(ctx context.Context) (Token, error)
+
+	// Invalidate reports that WeCom refused rejected (errcode 40014 or 42001).
+	// It does no I/O. The next call of Token returns another token, or fetches
+	// one, but only if rejected is the token that the source would have
+	// returned: a report about an older one changes nothing. A source may pass
+	// over reports that come faster than it is willing to fetch.
+	Invalidate(rejected Token)
+}
+
+// A TokenStore lets several processes share access tokens, so that a fleet
+// fetches each once. Keys are printable and hold no secret; a store may hash
+// them. Both methods must be safe for concurrent use, across processes too, and
+// return soon after ctx ends.
+//
+// A store is an aid: if it fails, a source warns, keeps its token in memory and
+// fetches on its own.
+type TokenStore interface {
+	// Load returns the token under key, and the zero Token if there is none or
+	// it cannot be read as one. An error means that the medium failed.
+	Load(ctx context.Context, key string) (Token, error)
+
+	// Update calls fn with the token under key while it holds the key's lock,
+	// stores what fn returns and returns that. current is the zero Token if there is none or it
+	// cannot be read. If fn returns an error, nothing is stored and that error
+	// is returned, wrapped or as it is. fn is called at most once. The lock is held
+	// by one caller of all processes; it outlives a fetch (fn may take 10 seconds), and
+	// that of a process that died is free again within 15 seconds.
+	// If fn's token could not be stored, Update returns it with an error.
+	Update(ctx context.Context, key string, fn func(ctx context.Context, current Token) (Token, error)) (Token, error)
+}
+
+const (
+	fetchTimeout = 10 * time.Second
+	storeTimeout = 2 * time.Second // for a read, and for a write once the lock is held
+	// lockTimeout leaves room for one more fetch after the 15 seconds in which a
+	// dead holder's lock becomes free, or all who waited for it would fetch.
+	lockTimeout = 20 * time.Second
+
+	minTokenLife = time.Minute
+	maxTokenLife = 2 * time.Hour
+
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 30 * time.Second
+	maxPause   = time.Hour // as long as WeCom locks an IP address out
+
+	maxReports   = 3 // that are acted upon in a reportWindow
+	reportWindow = time.Minute
+)
+
+// NewTokenSource returns a source that caches what fetch returns: an access
+// token of WeCom or Weixin, a ticket, or whatever has a value and a life.
+//
+// A cached token is returned at once. Otherwise fetch runs once for all callers,
+// in no caller's context and for at most 10 seconds; each caller stops waiting when
+// its own context ends. When 90 to 95 percent of its life are over, the next
+// call starts a refresh in the background; until that works, the token
+// serves to its end.
+//
+// fetch must return soon after ctx ends. rejected is the token that was reported to Invalidate since
+// the last refresh that worked, for sources that must pass the report on; else
+// it is the zero Token. A token without a value is an error. A life
+// is counted from the start of the fetch and by the monotonic clock, if Expires was
+// computed from time.Now; less than a minute (also a zero Expires) counts as a
+// minute, more than two hours as two hours. A panic is an error.
+//
+// After an error, fetch is not called for 0.2 seconds, doubling up to 30, give or take
+// a quarter. If the error or one that it wraps has a method
+// RetryAfter() time.Duration, the pause is at least that, up to an hour. During
+// the pause, a caller for whom there is no token gets the same error at once.
+//
+// Invalidate acts upon at most three reports a minute. Past that, the source keeps returning
+// the token that it has, and the caller sees WeCom's refusal. So one misuse
+// of a token, or a server that refuses all of them, cannot make it fetch without end.
+//
+// With a store, which may be nil, a token comes from there if there is one that has
+// more than a minute to live and was not reported; else fetch runs under the store's
+// lock for key, and the token is stored. A store that fails, panics, or takes
+// longer than 2 seconds (20 for the lock) is passed over, with a warning through
+// slog's default logger when it begins to fail. A stored token's life is counted
+// by the wall clock, up to two hours.
+//
+// The source is safe for concurrent use. It starts no goroutine before the
+// first call of Token, and has none when no fetch is under way.
+func NewTokenSource(key string, store TokenStore, fetch func(ctx context.Context, rejected Token) (Token, error)) TokenSource {
+	return newTokenSource(key, store, fetch, slog.Warn)
+}
+
+func newTokenSource(key string, store TokenStore, fetch func(context.Context, Token) (Token, error), warn func(msg string, args ...any)) *tokenSource {
+	return &tokenSource{key: key, store: store, fetch: fetch, warn: warn}
+}
+
+type tokenSource struct {
+	key   string
+	store TokenStore
+	fetch func(ctx context.Context, rejected Token) (Token, error)
+	warn  func(msg string, args ...any)
+
+	cached atomic.Pointer[cachedToken] // written under mu
+
+	mu       sync.Mutex // held for no I/O
+	flight   *tokenFlight
+	rejected Token         // reported since the last refresh that worked
+	reports  []tokenReport // oldest first
+	failures int           // since the last refresh that worked
+	lastErr  error
+	retryAt  time.Time
+
+	storeDown bool // the flight's own: flights follow one another
+}
+
+// A cachedToken counts its life by the monotonic clock, which no step of the
+// host's clock moves.
+type cachedToken struct {
+	Token
+	since       time.Time
+	early, life time.Duration // from since: when to refresh, when it ends
+}
+
+func newCachedToken(value Secret, since time.Time, life time.Duration) *cachedToken {
+	life = min(max(life, minTokenLife), maxTokenLife)
+	return &cachedToken{
+		Token: Token{Value: value, Expires: since.Add(life)},
+		since: since,
+		early: jitter(life, 0.90, 0.95),
+		life:  life,
+	}
+}
+
+// left is how long the token still serves; not positive for none.
+func (c *cachedToken) left() time.Duration {
+	if c == nil {
+		return 0
+	}
+	return c.life - time.Since(c.since)
+}
+
+func (t Token) equal(u Token) bool { return t.Value.Reveal() == u.Value.Reveal() }
+
+// A tokenFlight is one refresh. Its result may be read when done is closed.
+type tokenFlight struct {
+	done  chan struct{}
+	token Token
+	err   error
+}
+
+type tokenReport struct {
+	token Token
+	at    time.Time
+}
+
+func (s *tokenSource) Token(ctx context.Context) (Token, error) {
+	if c := s.cached.Load(); c != nil && time.Since(c.since) < c.early {
+		return c.Token, nil
+	}
+	c, f, err := s.join()
+	if c != nil {
+		return c.Token, nil
+	}
+	if f == nil {
+		return Token{}, err
+	}
+	select {
+	case <-f.done:
+		return f.token, f.err
+	case <-ctx.Done():
+		return Token{}, ctx.Err()
+	}
+}
+
+// join starts a flight if one is due and returns what the caller gets: the
+// cached token while it serves, or else the flight to wait for, or else the
+// error of the last one.
+func (s *tokenSource) join() (*cachedToken, *tokenFlight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.cached.Load()
+	due := c == nil || time.Since(c.since) >= c.early
+	if due && s.flight == nil && !time.Now().Before(s.retryAt) {
+		s.flight = &tokenFlight{done: make(chan struct{})}
+		go s.fly(s.flight, c, s.rejected)
+	}
+	if c.left() > 0 {
+		return c, nil, nil
+	}
+	return nil, s.flight, s.lastErr
+}
+
+func (s *tokenSource) Invalidate(rejected Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.cached.Load()
+	if c == nil || !c.equal(rejected) {
+		return
+	}
+	// A reported token is remembered for as long as a store might still hold it.
+	s.reports = slices.DeleteFunc(s.reports, func(r tokenReport) bool { return time.Since(r.at) > maxTokenLife })
+	if n := len(s.reports); n >= maxReports && time.Since(s.reports[n-maxReports].at) < reportWindow {
+		return
+	}
+	s.reports = append(s.reports, tokenReport{c.Token, time.Now()})
+	s.rejected = c.Token
+	s.cached.Store(nil)
+}
+
+func (s *tokenSource) fly(f *tokenFlight, held *cachedToken, rejected Token) {
+	c, err := s.refresh(held, rejected)
+	pause := pauseOf(err)
+
+	s.mu.Lock()
+	s.flight = nil
+	if err == nil {
+		f.token = c.Token
+		s.cached.Store(c)
+		s.rejected, s.failures, s.lastErr, s.retryAt = Token{}, 0, nil, time.Time{}
+	} else {
+		f.err = err
+		backoff := min(minBackoff<<min(s.failures, 10), maxBackoff)
+		s.failures++
+		s.lastErr, s.retryAt = err, time.Now().Add(max(jitter(backoff, 0.75, 1.25), pause))
+	}
+	stale := s.failures == 1 && s.cached.Load().left() > 0
+	s.mu.Unlock()
+	close(f.done)
+
+	if stale { // else the callers have the error
+		s.log("wecom: refreshing a token failed; the one at hand serves on", err)
+	}
+}
+
+// refresh takes a token from the store, or fetches one under its lock, or
+// without a store's help. The read tells in two seconds whether the store is
+// there at all, and most processes of a fleet need no more than it.
+func (s *tokenSource) refresh(held *cachedToken, rejected Token) (*cachedToken, error) {
+	if s.store == nil {
+		return s.renew(rejected)
+	}
+	current, err := s.guard("token store", storeTimeout, func(ctx context.Context) (Token, error) {
+		return s.store.Load(ctx, s.key)
+	})
+	if err != nil {
+		s.storeResult(err)
+		return s.renew(rejected)
+	}
+	if c := s.adopt(current, held); c != nil {
+		s.storeResult(nil)
+		return c, nil
+	}
+	return s.update(held, rejected)
+}
+
+// update refreshes under the store's lock. Only what happens inside the lock counts as
+// the result; what Update returns beside it tells whether it was stored.
+func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, error) {
+	var (
+		claimed atomic.Bool // by Update's fn, or by us when we give up on it
+		fetched = make(chan struct{})
+		c       *cachedToken // c and err are set before fetched is closed
+		err     error
+		stored  = make(chan error, 1)
+	)
+	go func() {
+		_, storeErr := s.guard("token store", lockTimeout+fetchTimeout+storeTimeout, func(ctx context.Context) (Token, error) {
+			return s.store.Update(ctx, s.key, func(_ context.Context, current Token) (Token, error) {
+				if claimed.Swap(true) {
+					return Token{}, errors.New("wecom: token store called back late or twice")
+				}
+				defer close(fetched)
+				if c = s.adopt(current, held); c != nil {
+					return current, nil
+				}
+				if c, err = s.renew(rejected); err != nil {
+					return Token{}, err
+				}
+				return c.Token, nil
+			})
+		})
+		stored <- storeErr
+	}()
+
+	storeErr := errors.New("wecom: token store: no lock in time")
+	select {
+	case <-fetched:
+	case storeErr = <-stored:
+		stored <- storeErr
+	case <-time.After(lockTimeout):
+	}
+	if !claimed.Swap(true) {
+		s.storeResult(cmp.Or(storeErr, errors.New("wecom: token store did not call back")))
+		return s.renew(rejected)
+	}
+	<-fetched
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case storeErr = <-stored:
+	case <-time.After(storeTimeout):
+		storeErr = errors.New("wecom: token store: not written in time")
+	}
+	s.storeResult(storeErr)
+	return c, nil
+}
+
+// adopt returns a stored token if it is worth having: not the one at hand, not
+// reported, and with more life than what there is.
+func (s *tokenSource) adopt(current Token, held *cachedToken) *cachedToken {
+	life := time.Until(current.Expires.Round(0)) // by the wall clock, like the writer's
+	if current.Value.Reveal() == "" || life <= max(minTokenLife, held.left()) || held != nil && held.equal(current) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.reports, func(r tokenReport) bool { return r.token.equal(current) }) {
+		return nil
+	}
+	return newCachedToken(current.Value, time.Now(), life)
+}
+
+func (s *tokenSource) renew(rejected Token) (*cachedToken, error) {
+	start := time.Now()
+	t, err := s.guard("token fetch", fetchTimeout, func(ctx context.Context) (Token, error) {
+		return s.fetch(ctx, rejected)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if t.Value.Reveal() == "" {
+		return nil, errors.New("wecom: token fetch returned no token")
+	}
+	return newCachedToken(t.Value, start, t.Expires.Sub(start)), nil
+}
+
+// storeResult warns once per episode: when the store fails that worked before.
+func (s *tokenSource) storeResult(err error) {
+	if err != nil && !s.storeDown {
+		s.log("wecom: token store failed; going on without it", err)
+	}
+	s.storeDown = err != nil
+}
+
+// guard runs f, which is not ours, under a deadline of its own. It returns by then even if
+// f does not, and turns a panic into an error.
+func (s *tokenSource) guard(what string, limit time.Duration, f func(context.Context) (Token, error)) (Token, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	type result struct {
+		token Token
+		err   error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		r := result{err: fmt.Errorf("wecom: %s ended its goroutine", what)}
+		defer func() {
+			if p := recover(); p != nil {
+				// The panic's value may hold a secret; the runtime's own do not.
+				r.err = fmt.Errorf("wecom: panic in %s: %T", what, p)
+				if e, ok := p.(runtime.Error); ok {
+					r.err = fmt.Errorf("wecom: panic in %s: %w", what, e)
+				}
+				s.log(string(debug.Stack()), r.err)
+			}
+			ended <- r
+		}()
+		r.token, r.err = f(ctx)
+	}()
+	select {
+	case r := <-ended:
+		return r.token, r.err
+	case <-ctx.Done():
+		return Token{}, fmt.Errorf("wecom: %s: %w", what, ctx.Err())
+	}
+}
+
+// log warns. A logger that panics must not strand the callers of a flight.
+func (s *tokenSource) log(msg string, err error) {
+	defer func() { _ = recover() }()
+	s.warn(msg, "token", s.key, "error", err)
+}
+
+// pauseOf returns the pause that err asks for. Its type is not ours and may panic.
+func pauseOf(err error) (pause time.Duration) {
+	defer func() { _ = recover() }()
+	var e interface{ RetryAfter() time.Duration }
+	if errors.As(err, &e) {
+		return min(e.RetryAfter(), maxPause)
+	}
+	return 0
+}
+
+// jitter returns d times a random number from lo to hi, so that a fleet's processes drift apart.
+func jitter(d time.Duration, lo, hi float64) time.Duration {
+	return time.Duration(float64(d) * (lo + (hi-lo)*rand.Float64())) // #nosec G404 -- guards nothing
+}
+
+// tokenKey names an app's token in a TokenStore. The secret is part of it, so that
+// a new secret means a new token, but only as 64 bits of a MAC keyed by it:
+// too few to find a secret by and too many to meet another's.
+func tokenKey(platform, corp, agent string, secret Secret) string {
+	app := url.QueryEscape(platform) + ":" + url.QueryEscape(corp) + ":" + url.QueryEscape(agent)
+	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+	mac.Write([]byte("wecom token key " + app))
+	return app + ":" + hex.EncodeToString(mac.Sum(nil)[:8])
+}
