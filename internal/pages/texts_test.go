@@ -1,0 +1,113 @@
+package pages_test
+
+import (
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/pages"
+)
+
+var codes = []string{
+	"login_required", "method_not_allowed", "prefetch_refused", "bad_callback", "bad_state", "signin_refused", "attempt_lost",
+	"session_not_stuck", "code_rejected", "outsider", "linked_corp", "not_allowed", "setup_fault", "callback_mismatch",
+	"wecom_unavailable", "busy", "session_store", "too_many_attempts", "cross_origin", "bad_request", "not_found", "internal",
+	"signed_out", "choose",
+}
+
+// ofCode is the page that a code gets.
+func ofCode(lang, code string) pages.Page {
+	title, message, advice, button, _ := pages.Text(lang, code)
+	p := pages.Page{
+		Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.ToneOf(code),
+		Actions: []pages.Action{{Text: button, URL: "/wecom/login?return_to=%2Freports%3Ffrom%3D2026-01-01"}},
+	}
+	switch code {
+	case "choose":
+		p.Actions = []pages.Action{
+			{Text: pages.SignInWith(lang, "wecom"), URL: "/wecom/login"},
+			{Text: pages.SignInWith(lang, "weixin"), URL: "/weixin/login"},
+		}
+	case "signed_out":
+	default:
+		p.Reference = "7f3c9a52e01b"
+	}
+	return p
+}
+
+func TestTextsAreComplete(t *testing.T) {
+	hasHan := func(s string) bool {
+		return strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+	}
+	titles := map[string]string{}
+	for _, code := range codes {
+		t.Run(code, func(t *testing.T) {
+			zh, en := sentences(t, "zh", code), sentences(t, "en", code)
+			for i := range zh {
+				assert.True(t, hasHan(zh[i]), zh[i])
+				assert.False(t, hasHan(en[i]), en[i])
+				assert.NotContains(t, zh[i]+en[i], "!")
+				assert.NotContains(t, zh[i]+en[i], "！")
+				assert.NotContains(t, zh[i]+en[i], "%")
+				assert.NotContains(t, zh[i]+en[i], "_")
+			}
+			for _, sentence := range zh[1:3] { // one sentence each
+				assert.Equal(t, 1, strings.Count(sentence, "。"), sentence)
+				assert.True(t, strings.HasSuffix(sentence, "。"), sentence)
+			}
+			for _, sentence := range en[1:3] {
+				assert.Equal(t, 1, strings.Count(sentence, "."), sentence)
+				assert.True(t, strings.HasSuffix(sentence, "."), sentence)
+			}
+			for _, title := range []string{zh[0], en[0]} {
+				assert.Empty(t, titles[title], "the title of another code too: %s", title)
+				titles[title] = code
+			}
+		})
+	}
+}
+
+func sentences(t *testing.T, lang, code string) []string {
+	t.Helper()
+	title, message, advice, button, ok := pages.Text(lang, code)
+	require.True(t, ok)
+	return []string{title, message, advice, button}
+}
+
+func TestTextOfOtherLanguagesIsChinese(t *testing.T) {
+	for _, code := range codes {
+		assert.Equal(t, sentences(t, "zh", code), sentences(t, "fr", code))
+		assert.Equal(t, sentences(t, "zh", code), sentences(t, "", code))
+	}
+}
+
+func TestTextOfUnknownCodes(t *testing.T) {
+	for _, code := range []string{"", "LOGIN_REQUIRED", "login_required ", "40029", "<script>"} {
+		title, message, advice, button, ok := pages.Text("en", code)
+		assert.False(t, ok)
+		assert.Empty(t, title+message+advice+button)
+		assert.Equal(t, pages.Error, pages.ToneOf(code))
+	}
+}
+
+func TestToneOf(t *testing.T) {
+	assert.Equal(t, pages.Good, pages.ToneOf("signed_out"))
+	assert.Equal(t, pages.Neutral, pages.ToneOf("choose"))
+	assert.Equal(t, pages.Warning, pages.ToneOf("not_allowed"))
+	assert.Equal(t, pages.Error, pages.ToneOf("setup_fault"))
+}
+
+func TestSignInWith(t *testing.T) {
+	seen := map[string]bool{}
+	for _, lang := range []string{"zh", "en"} {
+		for _, provider := range []string{"wecom", "weixin", ""} {
+			seen[pages.SignInWith(lang, provider)] = true
+		}
+		assert.Equal(t, pages.SignInWith(lang, ""), pages.SignInWith(lang, "<b>"))
+	}
+	assert.Len(t, seen, 6)
+	assert.NotContains(t, seen, "")
+}
