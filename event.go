@@ -11,7 +11,8 @@ import (
 // An Event is something worth counting. It holds no secret and nobody's name.
 type Event struct {
 	// Name is "start" (a browser is sent to WeCom), "signin" (a code was
-	// exchanged), "signout" or "refused" (a request was answered with a [Failure]).
+	// exchanged), "signout", "recheck" (somebody was found to be gone) or "refused"
+	// (a request was answered with a [Failure]).
 	Name string
 	// Outcome is a word from a small set: "ok", or a Failure's code; for
 	// "start" it is "first" or "restart"; for "signin" it may be "start_over".

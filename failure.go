@@ -34,6 +34,7 @@ type Failure struct {
 
 	retryAfter time.Duration
 	language   string
+	home       string // where the page's button leads if not to a sign-in
 	page       bool // answer with a page, whatever the request's headers say
 	json       bool // answer with JSON, likewise
 }
@@ -98,13 +99,10 @@ func (f *Failure) html(r *http.Request) []byte {
 	}
 	p := pages.Page{
 		Lang: lang, Title: title, Message: message, Advice: advice, Reference: f.Reference,
-		Tone: pages.Warning,
+		Tone: pages.ToneOf(f.Code),
 	}
-	if f.Status >= 500 {
-		p.Tone = pages.Error
-	}
-	if f.LoginURL != "" && button != "" {
-		p.Actions = []pages.Action{{Text: button, URL: f.LoginURL}}
+	if next := or(f.LoginURL, f.home); next != "" && button != "" {
+		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
 	return p.Render()
 }
@@ -141,7 +139,7 @@ func guard(h http.Header) {
 
 // fail completes f, logs its cause and answers.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
-	f.language = m.language(r)
+	f.language, f.home = m.language(r), m.home
 	if _, message, advice, _, ok := pages.Text(f.language, f.Code); ok && f.Message == "" {
 		f.Message = sentence(message, advice)
 	}

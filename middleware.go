@@ -24,6 +24,7 @@ type Middleware struct {
 	authorize Authorizer
 	sessions  *sessions
 	exchanges *exchanges
+	rechecks  *rechecks // nil if off
 	keys      *attempt.Keys
 	cookie    cookieKind
 
@@ -135,6 +136,9 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		guard(w.Header())
 		own.serve(m, w, r, s)
 	case s.live():
+		if m.rechecks != nil {
+			m.recheck(r, s)
+		}
 		varyByCookie(w.Header())
 		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), s.id, m}))
 	case required:

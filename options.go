@@ -56,6 +56,12 @@ type Options struct {
 	// AllowLinkedCorps admits members of linked corps. They have no UserID.
 	AllowLinkedCorps bool
 
+	// Recheck looks a member up again, in the background of a request, when the
+	// last look-up is that long ago, and asks Authorize again. One who left, was disabled or is outside
+	// the app's visible range loses all sessions. If WeCom cannot be asked, nobody
+	// does. It needs an app that may call user/get. Default: off.
+	Recheck time.Duration
+
 	// Scope of the in-app page: "snsapi_base" (silent, the default) or
 	// "snsapi_privateinfo" (asks the member for consent to more fields).
 	Scope string
@@ -200,6 +206,9 @@ func New(o Options) (*Middleware, error) {
 		log:       o.Logger,
 		proxies:   append([]netip.Prefix(nil), o.TrustedProxies...),
 	}
+	if o.Recheck > 0 {
+		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce), last: map[string]time.Time{}}
+	}
 	if m.observe == nil {
 		m.observe = ignoreEvents
 	}
@@ -227,6 +236,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 		cookie:   cookie,
 		carried:  "wecom." + space,
 		touched:  map[string]time.Time{},
+		revoked:  revocations{seen: map[string]revocation{}},
 	}
 	if s.store == nil && o.Sessions != nil {
 		s.store = o.Sessions.Store
@@ -412,6 +422,9 @@ func (c *checks) sessions(o Options, callback *url.URL) {
 	}
 	if o.IdleTimeout < 0 || o.IdleTimeout > max(lifetime, 0) {
 		c.bad("IdleTimeout %s: want something between 0 and the session's lifetime, %s", o.IdleTimeout, lifetime)
+	}
+	if o.Recheck < 0 {
+		c.bad("Recheck %s is negative", o.Recheck)
 	}
 	if o.Sessions != nil {
 		if err := checkManager(o.Sessions, callback.Scheme == "https", callback.Path); err != nil {

@@ -39,6 +39,7 @@ type sessions struct {
 	idle     time.Duration
 	cookie   cookieKind
 	carried  string // the manager's key that holds our token
+	revoked  revocations
 
 	touchMu sync.Mutex
 	touched map[string]time.Time // idle rows written by this process, by key
@@ -74,12 +75,15 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	if !ok || found.id.app() != s.app || !time.Now().Before(found.expires) {
 		return session{}, r, nil
 	}
-	found.token = token
+	if gone, err := s.isRevoked(r.Context(), found); err != nil || gone {
+		return session{}, r, err
+	}
 	if s.idle > 0 {
 		if ok, err = s.touch(r.Context(), token); err != nil || !ok {
 			return session{}, r, err
 		}
 	}
+	found.token = token
 	return found, r, nil
 }
 

@@ -1,0 +1,245 @@
+package wecom
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// revocationSeen is how long a replica may go on without having seen a
+// revocation that another one wrote.
+const revocationSeen = 2 * time.Second
+
+// Revoke ends all sessions of one person that began until now, whatever their
+// number: it writes one row that holds the time. Of id only the field that names
+// the person counts, for example Identity{UserID: "zhangsan"}. The person may sign in anew, if
+// Options.Authorize lets them.
+//
+// It works at once in this process and within two seconds in others that share
+// the session store. The clocks of replicas should agree: a session is compared by the
+// clock of the replica that made it. An error says that the row could not be
+// written; this process heeds the revocation all the same.
+func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
+	if m.sessions == nil {
+		return errZeroMiddleware
+	}
+	if !id.names() {
+		return errors.New("wecom: Revoke: the identity names nobody")
+	}
+	return m.sessions.revoke(ctx, m.sessions.personKey(id))
+}
+
+// RevokeAll ends everybody's sessions that began until now, as [Middleware.Revoke] does one person's.
+func (m *Middleware) RevokeAll(ctx context.Context) error {
+	if m.sessions == nil {
+		return errZeroMiddleware
+	}
+	return m.sessions.revoke(ctx, everybody)
+}
+
+var errZeroMiddleware = errors.New("wecom: this Middleware was not made by New")
+
+// everybody is the key of the row that revokes all sessions; no person's key is empty.
+const everybody = ""
+
+// revocations remembers the store's revocation rows for as long as others may not have seen them.
+type revocations struct {
+	any  atomic.Bool // this process revoked something: the memory store has no other writers
+	mu   sync.Mutex
+	seen map[string]revocation
+}
+
+type revocation struct {
+	until time.Time // sessions that began until then are none; zero for no revocation
+	asked time.Time // when the store said so
+}
+
+func (s *sessions) personKey(id Identity) string {
+	id.Provider, id.CorpID, id.AppID = s.app.Provider, s.app.CorpID, s.app.AppID
+	return id.Key()
+}
+
+func (s *sessions) revoke(ctx context.Context, person string) error {
+	now := time.Now()
+	s.revoked.note(person, revocation{until: now, asked: now})
+	s.revoked.any.Store(true)
+	row := binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano()))
+	if err := s.put(ctx, s.key('r', person), row, now.Add(s.lifetime+time.Minute)); err != nil {
+		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
+	}
+	return nil
+}
+
+// isRevoked says whether the session began before a revocation of its person or of everybody.
+func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
+	if s.embedded && !s.revoked.any.Load() {
+		return false, nil
+	}
+	for _, person := range [...]string{everybody, s.personKey(found.id)} {
+		until, err := s.revokedUntil(ctx, person)
+		if err != nil || !found.id.AuthenticatedAt.After(until) {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+func (s *sessions) revokedUntil(ctx context.Context, person string) (time.Time, error) {
+	now := time.Now()
+	s.revoked.mu.Lock()
+	known, ok := s.revoked.seen[person]
+	s.revoked.mu.Unlock()
+	if ok && now.Sub(known.asked) < revocationSeen {
+		return known.until, nil
+	}
+	row, found, err := s.get(ctx, s.key('r', person))
+	if err != nil {
+		return time.Time{}, err
+	}
+	read := revocation{asked: now}
+	if found && len(row) == 8 {
+		read.until = time.Unix(0, int64(binary.BigEndian.Uint64(row)))
+	}
+	s.revoked.note(person, read)
+	return read.until, nil
+}
+
+// note keeps the later of two revocations: a store's answer may be older than
+// what this process wrote meanwhile.
+func (v *revocations) note(person string, r revocation) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if old := v.seen[person]; old.until.After(r.until) {
+		r.until = old.until
+	}
+	if len(v.seen) > 10_000 {
+		for p, old := range v.seen {
+			if time.Since(old.asked) > revocationSeen && old.until.IsZero() {
+				delete(v.seen, p)
+			}
+		}
+	}
+	v.seen[person] = r
+}
+
+// A rechecker can tell whether somebody who signed in is still welcome. It is an optional part of a Provider.
+type rechecker interface {
+	Recheck(ctx context.Context, id Identity) (bool, error)
+}
+
+// rechecks looks people up again, in the background of their own requests.
+type rechecks struct {
+	every time.Duration
+	slots chan struct{} // bounds how many look-ups run at once
+	mu    sync.Mutex
+	last  map[string]time.Time // when a look-up of the person began
+}
+
+const (
+	rechecksAtOnce = 8
+	recheckTimeout = 10 * time.Second
+)
+
+// recheck starts a look-up of the session's person if one is due. Whoever is
+// found to be gone is revoked and out at the next request; if it cannot be
+// told, nobody is logged out.
+func (m *Middleware) recheck(r *http.Request, s session) {
+	person := m.sessions.personKey(s.id)
+	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
+		return
+	}
+	ctx := context.WithoutCancel(r.Context())
+	go func() {
+		defer func() { <-m.rechecks.slots }()
+		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+		defer cancel()
+		welcome, err := m.stillWelcome(ctx, s.id)
+		if err == nil && !welcome {
+			err = m.sessions.revoke(ctx, person)
+			m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+			m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+		}
+		if err != nil {
+			m.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member could not be looked up again; they stay signed in",
+				slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
+		}
+	}()
+}
+
+func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (welcome bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a recheck: %v", p)
+		}
+	}()
+	if p, ok := m.provider.(rechecker); ok {
+		if welcome, err := p.Recheck(ctx, id); err != nil || !welcome {
+			return welcome, err
+		}
+	}
+	if m.authorize == nil {
+		return true, nil
+	}
+	return m.authorize(ctx, m.client, id)
+}
+
+func (c *rechecks) due(person string, signedIn time.Time) bool {
+	now := time.Now()
+	if now.Sub(signedIn) < c.every {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Sub(c.last[person]) < c.every {
+		return false
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		return false // the next request tries again
+	}
+	if len(c.last) > 10_000 {
+		for p, t := range c.last {
+			if now.Sub(t) >= c.every {
+				delete(c.last, p)
+			}
+		}
+	}
+	c.last[person] = now
+	return true
+}
+
+// Recheck looks the member up: one who left (60111, status 5), was disabled
+// (status 2) or fell out of the app's visible range (60011) is not welcome.
+// Others than members cannot be looked up, and stay.
+func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
+	if id.UserID == "" {
+		return true, nil
+	}
+	_, answer, err := p.client.call(ctx, http.MethodGet, "user/get", url.Values{"userid": {id.UserID}}, nil)
+	if classOf(err) == classDenied {
+		return false, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	status, present, err := answer.IntOrString("status")
+	if err != nil || !present {
+		return true, err
+	}
+	n, err := strconv.Atoi(status)
+	return err != nil || n != memberDisabled && n != memberLeft, nil
+}
+
+const (
+	memberDisabled = 2
+	memberLeft     = 5
+)
