@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"strings"
 	"sync"
 	"time"
 )
@@ -125,12 +126,12 @@ func (k *Keys) Cookie(a Attempt) string {
 // ParseCookie returns the attempt that s was made from. ok is false unless s is
 // a value as [Keys.Cookie] returns it, signed with any of the keys.
 func (k *Keys) ParseCookie(s string) (a Attempt, ok bool) {
-	if len(s) < minCookie || len(s) > maxCookie {
+	// The decoder, although strict, skips line breaks.
+	if len(s) < minCookie || len(s) > maxCookie || strings.ContainsAny(s, "\r\n") {
 		return Attempt{}, false
 	}
 	b, err := encoding.DecodeString(s)
-	// The decoder skips line breaks, which make the result shorter.
-	if err != nil || len(b) != encoding.DecodedLen(len(s)) {
+	if err != nil {
 		return Attempt{}, false
 	}
 	if b[0] != version || b[1] > 1 || !verify(k.cookie, b) {
