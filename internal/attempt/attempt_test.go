@@ -323,6 +323,8 @@ func TestT6_StateIsNoCookie(t *testing.T) {
 		{"the cookie's message under the state's key", sign(stateLabel, cookie[:23]), false, false},
 		{"another version of the state", sign(stateLabel, append([]byte{2}, state[1:22]...)), false, false},
 		{"another version of the cookie", sign(cookieLabel, append([]byte{2}, cookie[1:23]...)), false, false},
+		{"the longest return path", sign(cookieLabel, append(cookie[:23:23], bytes.Repeat([]byte("x"), attempt.MaxReturnTo)...)), false, true},
+		{"a longer return path", sign(cookieLabel, append(cookie[:23:23], bytes.Repeat([]byte("x"), attempt.MaxReturnTo+1)...)), false, false},
 		{"a cookie neither pending nor spent", sign(cookieLabel, append([]byte{1, 2}, cookie[2:23]...)), false, false},
 	}
 	for _, test := range tests {
