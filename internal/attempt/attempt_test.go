@@ -274,11 +274,12 @@ func TestEarlierKeysVerify(t *testing.T) {
 			t.Error("a cookie is refused")
 		}
 	}
-	if _, ok := old.ParseState(k.State(a)); ok {
-		t.Error("the first key does not sign")
+	current := newKeys(t, info, "new")
+	if _, ok := current.ParseState(k.State(a)); !ok {
+		t.Error("the current key does not sign states")
 	}
-	if _, ok := old.ParseCookie(k.Cookie(a)); ok {
-		t.Error("the first key does not sign")
+	if _, ok := current.ParseCookie(k.Cookie(a)); !ok {
+		t.Error("the current key does not sign cookies")
 	}
 }
 

@@ -116,6 +116,7 @@ func TestPrune_Order(t *testing.T) {
 		{"a name that came three times", []attempt.Cookie{c(newer), c(newer), c(older), c(newer)}, incoming, []string{name(newer)}},
 		{"itself", []attempt.Cookie{c(incoming), c(older), c(oldest)}, incoming, nil},
 		{"itself, many times", []attempt.Cookie{c(incoming), c(incoming), c(incoming), c(incoming), c(older)}, incoming, nil},
+		{"itself, broken, among too many", []attempt.Cookie{{Name: name(incoming), Value: "x"}, c(older), c(oldest), c(newer)}, incoming, []string{name(oldest)}},
 		{"cookies that are no attempts", []attempt.Cookie{stranger, near, {Name: "", Value: ""}, {Name: "x-01234567", Value: strings.Repeat("x", 5000)}, c(older)}, incoming, nil},
 		{"an empty value", []attempt.Cookie{{Name: prefix + "-00000000"}, c(older), c(oldest), c(newer)}, incoming, []string{prefix + "-00000000", name(oldest)}},
 	}

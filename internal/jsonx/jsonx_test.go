@@ -67,6 +67,8 @@ func TestT17_HostileBodiesAreRefused(t *testing.T) {
 		"halves in the wrong order":       `{"userid":"\udc00\ud800"}`,
 		"half a pair and a letter":        `{"userid":"\ud800\u0041"}`,
 		"half a pair and text":            `{"userid":"\ud800canary"}`,
+		"half a pair and four digits":     `{"userid":"\ud800xudc00"}`,
+		"half a pair and a line break":    `{"userid":"\ud800\ndc00"}`,
 		"half a pair and a backslash":     `{"userid":"\ud800\\u0041"}`,
 		"half a pair in a key":            `{"canary\ud800":0}`,
 		"half a pair deep down":           `{"a":[{"b":["canary\ud800"]}]}`,
