@@ -1,0 +1,140 @@
+// Quickstart is a small site behind WeCom's sign-in. Without configuration it
+// brings a fake WeCom along, so that the whole sign-in can be tried offline; with
+// WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET set it talks to the real one.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+func main() {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", env("ADDR", "127.0.0.1:8080"))
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	site := siteURL(listener.Addr())
+
+	options := wecom.Options{
+		CorpID:      os.Getenv("WECOM_CORP_ID"),
+		AgentID:     os.Getenv("WECOM_AGENT_ID"),
+		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
+		CallbackURL: env("WECOM_CALLBACK_URL", site+"/wecom/callback"),
+		Scope:       os.Getenv("WECOM_SCOPE"),
+	}
+	if options.CorpID == "" && options.AgentID == "" && options.Secret.Reveal() == "" {
+		fake, err := startFake(listener.Addr(), &options)
+		if err != nil {
+			return err
+		}
+		defer fake.Close()
+	}
+	options.Endpoints.API = env("WECOM_API_URL", options.Endpoints.API)
+	options.Endpoints.Authorize = env("WECOM_AUTHORIZE_URL", options.Endpoints.Authorize)
+	options.Endpoints.WebLogin = env("WECOM_WEB_LOGIN_URL", options.Endpoints.WebLogin)
+
+	auth, err := wecom.New(options)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Open %s/ in a browser (Ctrl-C ends).\n在浏览器中打开 %s/ （按 Ctrl-C 结束）。\n", site, site)
+	return serve(ctx, listener, auth.Handler(pages()))
+}
+
+// pages is the site itself. Everything in it runs for people who are signed in only.
+func pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/me", func(w http.ResponseWriter, r *http.Request) {
+		id, _ := wecom.FromContext(r.Context())
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(id)
+	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		id, _ := wecom.FromContext(r.Context())
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_ = page.Execute(w, map[string]any{"ID": id, "Path": r.RequestURI})
+	})
+	return mux
+}
+
+//go:embed page.html
+var pageHTML string
+
+var page = template.Must(template.New("page").Parse(pageHTML))
+
+// startFake starts a fake WeCom and points the options at it. Since the fake lets
+// everybody in, it and the site stay on this machine.
+func startFake(site net.Addr, options *wecom.Options) (*wecomtest.Server, error) {
+	if tcp, ok := site.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return nil, errors.New("the fake WeCom lets everybody in: ADDR must be on loopback, such as 127.0.0.1:8080, " +
+			"until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
+	}
+	fake := wecomtest.New()
+	server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
+	if err != nil {
+		return nil, err
+	}
+	options.CorpID, options.AgentID, options.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
+	options.Endpoints = server.Endpoints()
+	fmt.Printf("No credentials are set, so a fake WeCom runs at %s\n没有设置凭证，已启动模拟的企业微信：%s\n"+
+		"  corp id  (企业ID)   %s\n  agent id (AgentId)  %s\n  secret   (Secret)   %s\n",
+		server.URL(), server.URL(), fake.CorpID(), fake.AgentID(), fake.Secret())
+	return server, nil
+}
+
+// siteURL is how this machine's browser reaches addr.
+func siteURL(addr net.Addr) string {
+	host, port, _ := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return server.Shutdown(ctx)
+	}
+}
+
+func env(name, otherwise string) string {
+	if value := strings.TrimSpace(os.Getenv(name)); value != "" {
+		return value
+	}
+	return otherwise
+}
