@@ -1,0 +1,474 @@
+package wecomtest
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// An App is one app of a corp (自建应用), as its page in the admin console shows it.
+type App struct {
+	// CorpID is the corp that owns the app. Default: [Fake.CorpID]. An unknown
+	// corp comes into being.
+	CorpID string
+	// AgentID is the app's AgentId, digits. Empty only for ContactSync.
+	AgentID string
+	// Secret is the app's Secret.
+	Secret string
+	// Name is shown on the pages.
+	Name string
+
+	// TrustedDomains are the hosts, each with its port unless that is the
+	// scheme's own, to which a code may be sent (可信域名). nil: every host.
+	TrustedDomains []string
+	// CallbackDomains are further hosts for the web-login page alone (授权回调域).
+	CallbackDomains []string
+	// TrustedIPs are the addresses or CIDR prefixes that may call the API with
+	// this app's token (企业可信IP). nil: every address.
+	TrustedIPs []string
+
+	// VisibleUsers, VisibleDepartments (with all below them) and VisibleTags
+	// are the visible range (可见范围). All nil: the whole corp.
+	VisibleUsers       []string
+	VisibleDepartments []int64
+	VisibleTags        []int64
+
+	// SensitiveFields are the fields that the admin ticked for
+	// snsapi_privateinfo: gender, avatar, qr_code, mobile, email, biz_mail,
+	// address. nil: all of them.
+	SensitiveFields []string
+	// LegacyFields makes user/get answer mobile, email and the like, as it does
+	// for apps created before 20 June 2022.
+	LegacyFields bool
+	// Disabled makes gettoken answer 50003.
+	Disabled bool
+	// ContactSync makes this the contact-sync assistant (通讯录同步): it alone may
+	// call user/list_id, and it cannot exchange codes.
+	ContactSync bool
+}
+
+// The values of [Member.Status].
+const (
+	Active    = 1
+	Disabled  = 2
+	Inactive  = 4 // not activated yet
+	Resigned  = 5
+	rootDept  = int64(1)
+	maxUserID = 64
+)
+
+// A Member is somebody in a corp's contacts (成员).
+type Member struct {
+	// CorpID is the member's corp. Default: [Fake.CorpID].
+	CorpID string
+	// UserID is the account (账号), 1 to 64 bytes. Ids that differ only in the
+	// case of their letters are one member.
+	UserID string
+	Name   string
+	// Departments holds department ids. Default: the root, 1.
+	Departments []int64
+	// MainDepartment is one of Departments. Default: the first.
+	MainDepartment int64
+	// LeaderOf are those of Departments that the member leads.
+	LeaderOf []int64
+	// Status is Active (the default), Disabled, Inactive or Resigned.
+	Status int
+	// Gender is "1" (male), "2" (female) or "" (unknown).
+	Gender   string
+	Position string
+	Alias    string
+	Mobile   string
+	Email    string
+	BizMail  string
+	Avatar   string
+	QRCode   string
+	Address  string
+	// LegacySpelling makes auth/getuserinfo spell its answer about this member
+	// UserId, as the old endpoint does. Field reports differ on which spelling
+	// WeCom's web login uses; a client must read both.
+	LegacySpelling bool
+}
+
+// A LinkedMember is a member of another corp, linked (互联企业) or upstream or
+// downstream (上下游), who may use the apps of CorpID. WeCom names this person
+// "LinkedCorpID/UserID".
+type LinkedMember struct {
+	CorpID       string // default: Fake.CorpID
+	LinkedCorpID string
+	UserID       string
+	Name         string
+}
+
+// An Outsider is somebody who is no member of the corp.
+type Outsider struct {
+	CorpID string // default: Fake.CorpID
+	OpenID string
+	// ExternalUserID is set for customers (外部联系人) of a member in the app's visible range.
+	ExternalUserID string
+	Name           string
+}
+
+// A Department is one node of a corp's tree; the root has id 1.
+type Department struct {
+	CorpID   string // default: Fake.CorpID
+	ID       int64
+	Name     string
+	NameEN   string
+	ParentID int64 // default: the root, 1
+	Order    int64
+	Leaders  []string
+}
+
+// A Tag is a set of members and departments.
+type Tag struct {
+	CorpID      string // default: Fake.CorpID
+	ID          int64
+	Name        string
+	Users       []string
+	Departments []int64
+}
+
+type corp struct {
+	id          string
+	apps        []*App
+	members     []*Member
+	linked      []*LinkedMember
+	outsiders   []*Outsider
+	departments []*Department
+	tags        []*Tag
+}
+
+// fold lowers A to Z: user ids are ASCII, and WeCom compares them without case.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func (c *corp) app(agentID string) *App {
+	for _, a := range c.apps {
+		if a.AgentID == agentID && !a.ContactSync {
+			return a
+		}
+	}
+	return nil
+}
+
+func (c *corp) member(userID string) *Member {
+	for _, m := range c.members {
+		if fold(m.UserID) == fold(userID) {
+			return m
+		}
+	}
+	return nil
+}
+
+func (c *corp) department(id int64) *Department {
+	for _, d := range c.departments {
+		if d.ID == id {
+			return d
+		}
+	}
+	return nil
+}
+
+func (c *corp) tag(id int64) *Tag {
+	for _, t := range c.tags {
+		if t.ID == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// within reports whether department id is one of tops or stands below one.
+func (c *corp) within(id int64, tops []int64) bool {
+	for range len(c.departments) + 1 { // a tree with a loop must not hang us
+		if slices.Contains(tops, id) {
+			return true
+		}
+		d := c.department(id)
+		if d == nil || d.ID == rootDept {
+			return false
+		}
+		id = d.ParentID
+	}
+	return false
+}
+
+func (a *App) seesAll() bool {
+	return a.VisibleUsers == nil && a.VisibleDepartments == nil && a.VisibleTags == nil
+}
+
+func (c *corp) seesDepartment(a *App, id int64) bool {
+	return a.seesAll() || c.within(id, a.VisibleDepartments)
+}
+
+func (c *corp) sees(a *App, m *Member) bool {
+	if a.seesAll() {
+		return true
+	}
+	listed := func(ids []string) bool {
+		return slices.ContainsFunc(ids, func(id string) bool { return fold(id) == fold(m.UserID) })
+	}
+	below := func(tops []int64) bool {
+		return slices.ContainsFunc(m.Departments, func(id int64) bool { return c.within(id, tops) })
+	}
+	if listed(a.VisibleUsers) || below(a.VisibleDepartments) {
+		return true
+	}
+	for _, id := range a.VisibleTags {
+		if t := c.tag(id); t != nil && (listed(t.Users) || below(t.Departments)) {
+			return true
+		}
+	}
+	return false
+}
+
+// trusts reports whether a code may go to host. The web-login page also takes
+// the callback domains.
+func (a *App) trusts(host string, inApp bool) bool {
+	if a.TrustedDomains == nil || slices.Contains(a.TrustedDomains, host) {
+		return true
+	}
+	return !inApp && slices.Contains(a.CallbackDomains, host)
+}
+
+func (a *App) admits(ip string) bool {
+	if a.TrustedIPs == nil {
+		return true
+	}
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return false
+	}
+	for _, s := range a.TrustedIPs {
+		if p, err := netip.ParsePrefix(s); err == nil && p.Contains(addr.Unmap()) {
+			return true
+		}
+		if one, err := netip.ParseAddr(s); err == nil && one == addr.Unmap() {
+			return true
+		}
+	}
+	return false
+}
+
+// somebody is a person in front of a page of one corp: exactly one field is set.
+type somebody struct {
+	member   *Member
+	linked   *LinkedMember
+	outsider *Outsider
+}
+
+// find resolves who as [Fake.SignInAs] documents it.
+func (c *corp) find(who string) (somebody, bool) {
+	if m := c.member(who); m != nil {
+		return somebody{member: m}, true
+	}
+	if of, id, ok := strings.Cut(who, "/"); ok {
+		if m := c.member(id); m != nil && of == c.id {
+			return somebody{member: m}, true
+		}
+		for _, l := range c.linked {
+			if l.LinkedCorpID == of && fold(l.UserID) == fold(id) {
+				return somebody{linked: l}, true
+			}
+		}
+	}
+	for _, o := range c.outsiders {
+		if o.OpenID == who {
+			return somebody{outsider: o}, true
+		}
+	}
+	return somebody{}, false
+}
+
+// who is the name under which find finds s again.
+func (s somebody) who() string {
+	switch {
+	case s.member != nil:
+		return s.member.UserID
+	case s.linked != nil:
+		return s.linked.LinkedCorpID + "/" + s.linked.UserID
+	case s.outsider != nil:
+		return s.outsider.OpenID
+	}
+	return ""
+}
+
+func (s somebody) name() string {
+	switch {
+	case s.member != nil:
+		return s.member.Name
+	case s.linked != nil:
+		return s.linked.Name
+	case s.outsider != nil:
+		return s.outsider.Name
+	}
+	return ""
+}
+
+// AddApp adds an app, or replaces the one with the same corp and agent id.
+// Access tokens of a replaced app go on to work, as they do in WeCom when a
+// secret is reset. To change the default app:
+//
+//	a := fake.App()
+//	a.Secret = "another"
+//	fake.AddApp(a)
+func (f *Fake) AddApp(a App) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.corp(&a.CorpID)
+	put(&c.apps, &a, func(b *App) bool { return b.AgentID == a.AgentID && b.ContactSync == a.ContactSync })
+}
+
+// App returns a copy of the default app as it stands now.
+func (f *Fake) App() App {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *f.app()
+}
+
+// TrustDomain adds hosts to the default app's trusted domains; from the first
+// call on, codes go to no other host. A host has no scheme and no path, and its
+// port only if that is not the scheme's own.
+func (f *Fake) TrustDomain(hosts ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.app()
+	a.TrustedDomains = append(slices.Clone(a.TrustedDomains), hosts...)
+	if a.TrustedDomains == nil {
+		a.TrustedDomains = []string{}
+	}
+}
+
+// TrustIP adds addresses or CIDR prefixes to the default app's trusted IPs;
+// from the first call on, the API answers 60020 to all others. Calls through
+// [Fake.Transport] come from Settings.CallerIP, calls to a [Server] from the
+// address of the connection.
+func (f *Fake) TrustIP(ips ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.app()
+	a.TrustedIPs = append(slices.Clone(a.TrustedIPs), ips...)
+	if a.TrustedIPs == nil {
+		a.TrustedIPs = []string{}
+	}
+}
+
+// AddMember adds a member, or replaces the one with the same corp and user id.
+func (f *Fake) AddMember(m Member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m.UserID == "" || len(m.UserID) > maxUserID {
+		panic("wecomtest: a user id has 1 to 64 bytes: " + m.UserID)
+	}
+	if len(m.Departments) == 0 {
+		m.Departments = []int64{rootDept}
+	}
+	if m.MainDepartment == 0 {
+		m.MainDepartment = m.Departments[0]
+	}
+	if m.Status == 0 {
+		m.Status = Active
+	}
+	c := f.corp(&m.CorpID)
+	put(&c.members, &m, func(b *Member) bool { return fold(b.UserID) == fold(m.UserID) })
+}
+
+// Member returns a copy of a member of the default corp, and whether there is one.
+func (f *Fake) Member(userID string) (Member, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.corps[demoCorp].member(userID); m != nil {
+		return *m, true
+	}
+	return Member{}, false
+}
+
+// RemoveMember removes a member of the default corp from the contacts: user/get
+// answers 60111 from now on, and codes issued earlier are invalid.
+func (f *Fake) RemoveMember(userID string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.corps[demoCorp]
+	c.members = slices.DeleteFunc(c.members, func(m *Member) bool { return fold(m.UserID) == fold(userID) })
+}
+
+// DisableMember sets the status of a member of the default corp to Disabled,
+// which user/get reports. It panics if there is no such member.
+func (f *Fake) DisableMember(userID string) {
+	m, ok := f.Member(userID)
+	if !ok {
+		panic("wecomtest: no member " + userID)
+	}
+	m.Status = Disabled
+	f.AddMember(m)
+}
+
+// AddLinkedMember adds a member of a linked corp.
+func (f *Fake) AddLinkedMember(m LinkedMember) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.corp(&m.CorpID)
+	put(&c.linked, &m, func(b *LinkedMember) bool {
+		return b.LinkedCorpID == m.LinkedCorpID && fold(b.UserID) == fold(m.UserID)
+	})
+}
+
+// AddOutsider adds somebody who is no member.
+func (f *Fake) AddOutsider(o Outsider) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.corp(&o.CorpID)
+	put(&c.outsiders, &o, func(b *Outsider) bool { return b.OpenID == o.OpenID })
+}
+
+// AddDepartment adds a department, or replaces the one with the same corp and id.
+func (f *Fake) AddDepartment(d Department) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d.ParentID == 0 && d.ID != rootDept {
+		d.ParentID = rootDept
+	}
+	c := f.corp(&d.CorpID)
+	put(&c.departments, &d, func(b *Department) bool { return b.ID == d.ID })
+}
+
+// AddTag adds a tag, or replaces the one with the same corp and id.
+func (f *Fake) AddTag(t Tag) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.corp(&t.CorpID)
+	put(&c.tags, &t, func(b *Tag) bool { return b.ID == t.ID })
+}
+
+// put replaces the element that same accepts, or appends v. Nothing that is
+// already in the list is written to, since pages may still hold it.
+func put[T any](list *[]*T, v *T, same func(*T) bool) {
+	*list = slices.Clone(*list)
+	if i := slices.IndexFunc(*list, same); i >= 0 {
+		(*list)[i] = v
+		return
+	}
+	*list = append(*list, v)
+}
+
+// corp returns the corp named by *id, making it if need be; f.mu is held.
+func (f *Fake) corp(id *string) *corp {
+	if *id == "" {
+		*id = demoCorp
+	}
+	c := f.corps[*id]
+	if c == nil {
+		c = &corp{id: *id, departments: []*Department{{CorpID: *id, ID: rootDept, Name: *id}}}
+		f.corps[*id] = c
+	}
+	return c
+}
+
+// app returns the default app; f.mu is held.
+func (f *Fake) app() *App { return f.corps[demoCorp].app(demoAgent) }

@@ -1,0 +1,2 @@
+// Package wecomtest is a fake WeCom.
+package wecomtest

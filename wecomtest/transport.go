@@ -1,0 +1,144 @@
+package wecomtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+)
+
+// Transport returns a transport that answers at WeCom's own addresses,
+// https://qyapi.weixin.qq.com, https://open.weixin.qq.com and
+// https://login.work.weixin.qq.com, in this process and without a socket. It
+// follows the requests' contexts and obeys scripted faults. Other hosts do not exist for it.
+//
+// Like the transport of package net/http it sends a GET again by itself when a
+// connection that was used before dies without a byte of the answer, unless
+// the request has a body: a client that must send a code only once has to prevent that.
+func (f *Fake) Transport() http.RoundTripper { return &transport{fake: f, idle: map[string]int{}} }
+
+// Client returns a client on [Fake.Transport]. It follows redirects and keeps
+// no cookies; see [Fake.Browser] for more.
+func (f *Fake) Client() *http.Client { return &http.Client{Transport: f.Transport()} }
+
+type transport struct {
+	fake *Fake
+	mu   sync.Mutex
+	idle map[string]int // connections per host that were used before and wait
+}
+
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	host := canonicalHost(r.URL.Scheme, r.URL.Host)
+	if r.URL.Scheme != "https" || host != apiHost && host != inAppHost && host != webHost {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
+	}
+	if r.Context().Err() != nil {
+		return nil, context.Cause(r.Context())
+	}
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	again := r.Method == "" || r.Method == http.MethodGet || r.Method == http.MethodHead
+	again = again && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)
+	for {
+		used := t.takeIdle(host)
+		res, err := t.once(r, host, body)
+		switch {
+		case err == nil:
+			t.putIdle(host)
+			return res, nil
+		case errors.Is(err, errDropped) && used && again:
+			continue
+		case errors.Is(err, errDropped):
+			return nil, io.EOF
+		case errors.Is(err, errRefused):
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}
+		return nil, err
+	}
+}
+
+func (t *transport) once(r *http.Request, host string, body []byte) (*http.Response, error) {
+	in := serverRequest(r.Context(), r.Method, host, r.URL.RequestURI(), r.Header.Clone(), body)
+	if in == nil {
+		return nil, errors.New("wecomtest: malformed request target")
+	}
+	t.fake.mu.Lock()
+	in.RemoteAddr = net.JoinHostPort(t.fake.settings.CallerIP, "40000")
+	t.fake.mu.Unlock()
+	a, err := t.fake.respond(in)
+	if err != nil {
+		return nil, err
+	}
+	res := &http.Response{
+		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: a.header.Clone(), ContentLength: a.size(), Request: r,
+	}
+	d := &dripReader{ctx: r.Context(), a: a, left: a.size()}
+	if a.cut {
+		d.left, d.end = d.left/2, io.ErrUnexpectedEOF
+	}
+	if r.Method == http.MethodHead {
+		d.left, d.end = 0, nil
+	}
+	res.Body = d
+	return res, nil
+}
+
+func (t *transport) takeIdle(host string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.idle[host] == 0 {
+		return false
+	}
+	t.idle[host]--
+	return true
+}
+
+func (t *transport) putIdle(host string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.idle[host] = min(t.idle[host]+1, http.DefaultMaxIdleConnsPerHost)
+}
+
+// serverRequest builds a request as a server's handler sees it, or nil if
+// net/http would refuse the target.
+func serverRequest(ctx context.Context, method, host, target string, header http.Header, body []byte) *http.Request {
+	if method == "" {
+		method = http.MethodGet
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "/", bytes.NewReader(body))
+	if err != nil {
+		return nil
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil
+	}
+	if header == nil {
+		header = http.Header{}
+	}
+	r.URL, r.Host, r.RequestURI, r.Header, r.GetBody = u, host, target, header, nil
+	return r
+}
+
+// tlsState is what a handler sees of a connection that exists only in name.
+func tlsState(host string) *tls.ConnectionState {
+	return &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, ServerName: host}
+}
