@@ -1,0 +1,607 @@
+package wecom_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	goast "go/ast"
+	goparser "go/parser"
+	gotoken "go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What holds for the repository as a whole: modules, imports, exported names, documents.
+
+const modulePath = "github.com/wecomauth/wecom"
+
+var updateExported = flag.Bool("update", false, "rewrite testdata/exported.txt")
+
+func TestRootModule(t *testing.T) {
+	m := readModule(t, ".")
+	assert.Equal(t, modulePath, m.Module.Path)
+	assert.Equal(t, "1.25.0", m.Go)
+	assert.Empty(t, m.Toolchain)
+	assert.Empty(t, m.Replace)
+	assert.Empty(t, m.Exclude)
+	for _, r := range m.Require {
+		if !r.Indirect {
+			assert.Contains(t, []string{"github.com/alexedwards/scs/v2", "github.com/stretchr/testify", "golang.org/x/sync"}, r.Path)
+		}
+	}
+}
+
+func TestNestedModules(t *testing.T) {
+	newest := "1.25.0"
+	for _, dir := range moduleDirs(t) {
+		m := readModule(t, dir)
+		if dir == "." {
+			continue
+		}
+		t.Run(dir, func(t *testing.T) {
+			assert.Equal(t, modulePath+"/"+dir, m.Module.Path)
+			assert.Empty(t, m.Toolchain)
+			if strings.HasPrefix(dir, "adapters/") {
+				assert.Equal(t, "1.25.0", m.Go)
+			}
+			for _, r := range m.Require {
+				if r.Path == modulePath || strings.HasPrefix(r.Path, modulePath+"/") {
+					assert.Contains(t, m.replaced(), r.Path, "go mod tidy does not read go.work: it needs a replace")
+				}
+			}
+			for _, r := range m.Replace {
+				assert.True(t, r.Old.Path == modulePath || strings.HasPrefix(r.Old.Path, modulePath+"/"), "replaces %s", r.Old.Path)
+				rel, err := filepath.Rel(dir, strings.TrimPrefix(strings.TrimPrefix(r.Old.Path, modulePath), "/"))
+				if r.Old.Path == modulePath {
+					rel, err = filepath.Rel(dir, ".")
+				}
+				require.NoError(t, err)
+				assert.Equal(t, filepath.ToSlash(rel), path.Clean(r.New.Path))
+			}
+		})
+		if olderGo(newest, m.Go) {
+			newest = m.Go
+		}
+	}
+
+	var work struct {
+		Go  string
+		Use []struct{ DiskPath string }
+	}
+	goJSON(t, &work, "work", "edit", "-json")
+	var used []string
+	for _, u := range work.Use {
+		used = append(used, path.Clean(u.DiskPath))
+	}
+	assert.ElementsMatch(t, moduleDirs(t), used, "go.work names every module, and no other")
+	assert.Equal(t, newest, work.Go, "go.work says what its newest member needs")
+}
+
+// A program that requires the root module gets what the root's own packages
+// import, and nothing that only tests, stores, adapters or tools need.
+func TestRootDownloadsItsOwnRequirementsOnly(t *testing.T) {
+	allowed := []string{"github.com/alexedwards/scs/v2", "golang.org/x/sync"}
+	cache := filepath.ToSlash(strings.TrimSpace(string(goOutput(t, nil, "env", "GOMODCACHE"))))
+	proxies := strings.TrimSpace(string(goOutput(t, nil, "env", "GOPROXY")))
+	fresh := t.TempDir()
+	env := []string{
+		"GOWORK=off",
+		"GOMODCACHE=" + fresh,
+		"GOFLAGS=-modcacherw",
+		"GOPROXY=file://" + path.Join("/", cache, "cache/download") + "," + proxies,
+		"GONOSUMDB=*",
+	}
+	goOutput(t, env, "build", "./...")
+
+	var downloaded []string
+	require.NoError(t, filepath.WalkDir(filepath.Join(fresh, "cache", "download"), func(name string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(name, ".zip") {
+			rel, _ := filepath.Rel(filepath.Join(fresh, "cache", "download"), name)
+			module, _, _ := strings.Cut(filepath.ToSlash(rel), "/@v/")
+			downloaded = append(downloaded, module)
+		}
+		return err
+	}))
+	assert.NotEmpty(t, downloaded)
+	assert.Subset(t, allowed, downloaded)
+}
+
+func TestPackageComments(t *testing.T) {
+	comments := map[string][]string{}
+	for _, f := range goFiles(t) {
+		if f.test {
+			continue
+		}
+		if _, ok := comments[f.dir]; !ok {
+			comments[f.dir] = nil
+		}
+		if f.ast.Doc != nil {
+			comments[f.dir] = append(comments[f.dir], f.name)
+			want := "Package " + f.ast.Name.Name + " "
+			if f.ast.Name.Name == "main" {
+				name := path.Base(f.dir)
+				want = strings.ToUpper(name[:1]) + name[1:] + " "
+			}
+			assert.True(t, strings.HasPrefix(f.ast.Doc.Text(), want), "%s: the comment starts with %q", f.name, want)
+		}
+	}
+	require.NotEmpty(t, comments)
+	for dir, files := range comments {
+		assert.Len(t, files, 1, "package %s has its comment in exactly one file", dir)
+	}
+	assert.Equal(t, []string{"doc.go"}, comments["."])
+}
+
+// Each new name is a decision: go test -run TestExportedNames -update . takes it.
+func TestExportedNames(t *testing.T) {
+	const most = 30
+	var names, members []string
+	for _, f := range goFiles(t) {
+		if f.dir == "." && !f.test {
+			n, m := exportedNames(f.ast)
+			names, members = append(names, n...), append(members, m...)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(members)
+	got := strings.Join(names, "\n") + "\n\n" + strings.Join(members, "\n") + "\n"
+	golden := filepath.Join("testdata", "exported.txt")
+	if *updateExported {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got)
+	assert.LessOrEqual(t, len(names), most)
+}
+
+// exportedNames lists the top-level names of a file, and the methods and fields below them.
+func exportedNames(f *goast.File) (names, members []string) {
+	for _, decl := range f.Decls {
+		switch d := decl.(type) {
+		case *goast.FuncDecl:
+			if !d.Name.IsExported() {
+				continue
+			}
+			if d.Recv == nil {
+				names = append(names, "func "+d.Name.Name)
+			} else if recv := receiver(d.Recv.List[0].Type); goast.IsExported(recv) {
+				members = append(members, recv+"."+d.Name.Name+"()")
+			}
+		case *goast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *goast.ValueSpec:
+					for _, name := range s.Names {
+						if name.IsExported() {
+							names = append(names, d.Tok.String()+" "+name.Name)
+						}
+					}
+				case *goast.TypeSpec:
+					if s.Name.IsExported() {
+						names = append(names, "type "+s.Name.Name)
+						members = append(members, membersOf(s)...)
+					}
+				}
+			}
+		}
+	}
+	return names, members
+}
+
+func receiver(e goast.Expr) string {
+	switch e := e.(type) {
+	case *goast.StarExpr:
+		return receiver(e.X)
+	case *goast.IndexExpr:
+		return receiver(e.X)
+	case *goast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
+func membersOf(s *goast.TypeSpec) []string {
+	var fields []*goast.Field
+	suffix := ""
+	switch typ := s.Type.(type) {
+	case *goast.StructType:
+		fields = typ.Fields.List
+	case *goast.InterfaceType:
+		fields, suffix = typ.Methods.List, "()"
+	}
+	var members []string
+	for _, field := range fields {
+		names := field.Names
+		if len(names) == 0 {
+			names = []*goast.Ident{{Name: receiver(field.Type)}}
+		}
+		for _, name := range names {
+			if name.IsExported() {
+				members = append(members, s.Name.Name+"."+name.Name+suffix)
+			}
+		}
+	}
+	return members
+}
+
+func TestRootTestsAreBlackBox(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.dir == "." && f.test {
+			assert.Equal(t, "wecom_test", f.ast.Name.Name, f.name)
+		}
+	}
+}
+
+func TestImports(t *testing.T) {
+	in := func(list ...string) func(string) bool {
+		return func(s string) bool { return slices.Contains(list, s) }
+	}
+	under := func(dir string) func(goFile) bool {
+		return func(f goFile) bool { return f.dir == dir || strings.HasPrefix(f.dir, dir+"/") }
+	}
+	ours := func(p string) bool { return p == modulePath || strings.HasPrefix(p, modulePath+"/") }
+	standard := func(p string) bool {
+		first, _, _ := strings.Cut(p, "/")
+		return !strings.Contains(first, ".")
+	}
+	rules := []struct {
+		name      string
+		files     func(goFile) bool // tests excepted
+		forbidden func(string) bool
+	}{
+		{
+			"T32: what is random comes from crypto/rand",
+			func(f goFile) bool { return f.dir != "benchmarks" },
+			in("math/rand", "math/rand/v2"),
+		},
+		{
+			"session.go alone touches scs, options.go names its types",
+			func(f goFile) bool { return f.dir == "." && f.name != "session.go" && f.name != "options.go" },
+			func(p string) bool { return strings.HasPrefix(p, "github.com/alexedwards/scs/") },
+		},
+		{
+			"internal packages are plain values: they never import the root",
+			func(f goFile) bool { return strings.HasPrefix(f.dir, "internal/") },
+			func(p string) bool { return p == modulePath || p == modulePath+"/wecomtest" },
+		},
+		{
+			"wecomtest stands on the standard library and the root",
+			func(f goFile) bool { return f.dir == "wecomtest" },
+			func(p string) bool { return !standard(p) && p != modulePath || p == "testing" },
+		},
+		{
+			"the fake and testify stay out of programs",
+			func(f goFile) bool {
+				return !under("wecomtest")(f) && !under("examples")(f) && !under("e2e")(f) && !under("benchmarks")(f) && !under("internal/vectors")(f)
+			},
+			func(p string) bool {
+				return p == "testing" || strings.HasPrefix(p, "github.com/stretchr/") || strings.HasPrefix(p, modulePath+"/wecomtest")
+			},
+		},
+		{
+			"nobody outside sees the root's internals",
+			func(f goFile) bool { return f.module != "." },
+			func(p string) bool { return strings.HasPrefix(p, modulePath+"/internal/") },
+		},
+		{
+			"the root needs none of what is built on it",
+			func(f goFile) bool { return f.dir == "." },
+			func(p string) bool { return ours(p) && !strings.HasPrefix(p, modulePath+"/internal/") },
+		},
+	}
+	for _, rule := range rules {
+		t.Run(rule.name, func(t *testing.T) {
+			for _, f := range goFiles(t) {
+				if f.test || !rule.files(f) {
+					continue
+				}
+				for _, p := range f.imports() {
+					assert.False(t, rule.forbidden(p), "%s imports %s", f.name, p)
+				}
+			}
+		})
+	}
+}
+
+// The default client and transport belong to the whole program: anything in it
+// may change them, and they have no deadline.
+func TestT31_NoDefaultClient(t *testing.T) {
+	shared := []string{"DefaultClient", "DefaultTransport", "Get", "Head", "Post", "PostForm"}
+	for _, f := range goFiles(t) {
+		if f.test || strings.HasPrefix(f.dir, "benchmarks") || strings.HasPrefix(f.dir, "e2e") {
+			continue
+		}
+		goast.Inspect(f.ast, func(n goast.Node) bool {
+			if s, ok := n.(*goast.SelectorExpr); ok {
+				if x, ok := s.X.(*goast.Ident); ok && x.Name == "http" && x.Obj == nil {
+					assert.NotContains(t, shared, s.Sel.Name, "%s: http.%s", f.name, s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// A document and its translation have the same sections, the same code and lead to the same files.
+func TestTranslations(t *testing.T) {
+	tracked := trackedFiles(t)
+	for _, chinese := range tracked {
+		english, ok := strings.CutSuffix(chinese, ".zh-CN.md")
+		if !ok {
+			continue
+		}
+		english += ".md"
+		t.Run(english, func(t *testing.T) {
+			require.Contains(t, tracked, english)
+			en, zh := readDocument(t, english), readDocument(t, chinese)
+			assert.Equal(t, en.levels, zh.levels, "levels of the headings, in order")
+			assert.Equal(t, en.fences, zh.fences, "fenced blocks, comments apart")
+		})
+	}
+}
+
+type documentShape struct {
+	levels []int
+	fences []string
+}
+
+// fenceComments by the language of a fenced block. Of blocks in other languages only the language is compared: diagrams
+// and transcripts are prose.
+var fenceComments = map[string]*regexp.Regexp{
+	"go":         regexp.MustCompile(`(?m)(^|\s)//.*$`),
+	"js":         regexp.MustCompile(`(?m)(^|\s)//.*$`),
+	"json":       regexp.MustCompile(`$^`),
+	"sh":         regexp.MustCompile(`(?m)(^|\s)#.*$`),
+	"yaml":       regexp.MustCompile(`(?m)(^|\s)#.*$`),
+	"nginx":      regexp.MustCompile(`(?m)(^|\s)#.*$`),
+	"dockerfile": regexp.MustCompile(`(?m)(^|\s)#.*$`),
+	"caddyfile":  regexp.MustCompile(`(?m)(^|\s)#.*$`),
+	"ini":        regexp.MustCompile(`(?m)^[#;].*$`),
+	"env":        regexp.MustCompile(`(?m)(^|\s)#.*$`),
+}
+
+func readDocument(t *testing.T, name string) documentShape {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	var d documentShape
+	heading := regexp.MustCompile(`^(#{1,6}) `)
+	fence, language, body := false, "", ""
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "```"):
+			if fence {
+				if c, ok := fenceComments[language]; ok {
+					body = c.ReplaceAllString(body, "")
+				} else {
+					body = ""
+				}
+				d.fences = append(d.fences, language+"\n"+strings.Join(strings.Fields(body), " "))
+			}
+			fence, language, body = !fence, strings.TrimPrefix(line, "```"), ""
+		case fence:
+			body += line + "\n"
+		default:
+			if m := heading.FindStringSubmatch(line); m != nil {
+				d.levels = append(d.levels, len(m[1]))
+			}
+		}
+	}
+	require.False(t, fence, "%s: a fenced block has no end", name)
+	return d
+}
+
+// A link to a file of the repository leads there.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
+	for _, name := range trackedFiles(t) {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(data), -1) {
+			target, _, _ := strings.Cut(m[1]+m[2], "#")
+			if target == "" || strings.Contains(target, ":") {
+				continue
+			}
+			_, err := os.Stat(filepath.Join(filepath.Dir(name), filepath.FromSlash(target)))
+			assert.NoError(t, err, "%s links to %s", name, target)
+		}
+	}
+}
+
+// Every complete program in a document compiles as it stands there.
+func TestProgramsInDocuments(t *testing.T) {
+	fence := regexp.MustCompile("(?ms)^```go\n(package main\n.*?)^```$")
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	for _, name := range trackedFiles(t) {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for i, m := range fence.FindAllSubmatch(data, -1) {
+			t.Run(fmt.Sprint(name, " ", i+1), func(t *testing.T) {
+				f, err := goparser.ParseFile(gotoken.NewFileSet(), name, m[1], goparser.ImportsOnly)
+				require.NoError(t, err)
+				for _, p := range (goFile{ast: f}).imports() {
+					if strings.Contains(p, ".") && p != modulePath {
+						t.Skip("needs more than this module: ", p)
+					}
+				}
+				dir := t.TempDir()
+				mod := "module example.com/copied\n\ngo 1.25.0\n\nrequire " + modulePath + " v0.0.0\n\nreplace " + modulePath + " => " + filepath.ToSlash(here) + "\n"
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644))
+				sum, err := os.ReadFile("go.sum")
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), m[1], 0o644))
+				goOutput(t, []string{"GOWORK=off", "GOFLAGS=-mod=mod"}, "-C", dir, "vet", ".")
+			})
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	unfinished := regexp.MustCompile(`\b(TODO` + `|FIXME` + `|XXX` + `)\b`)
+	for _, name := range trackedFiles(t) {
+		if strings.Contains(name, "testdata/") {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if os.IsNotExist(err) {
+			continue // removed, not yet committed
+		}
+		require.NoError(t, err)
+		if bytes.IndexByte(data, 0) >= 0 {
+			continue // not a text
+		}
+		assert.False(t, bytes.Contains(data, []byte("\r\n")), "%s: CRLF", name)
+		assert.True(t, len(data) == 0 || bytes.HasSuffix(data, []byte("\n")), "%s: no newline at the end", name)
+		assert.False(t, bytes.HasSuffix(data, []byte("\n\n")), "%s: an empty line at the end", name)
+		assert.False(t, bytes.Contains(data, []byte(here)), "%s names the directory that it was written in", name)
+		n := 0
+		for line := range bytes.Lines(data) {
+			n++
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			assert.Equal(t, string(bytes.TrimRight(line, " \t")), string(line), "%s:%d: space at the end", name, n)
+			assert.False(t, unfinished.Match(line), "%s:%d: unfinished: %s", name, n, line)
+		}
+	}
+}
+
+// --- what the tests above read
+
+type moduleFile struct {
+	Module    struct{ Path string }
+	Go        string
+	Toolchain string
+	Require   []struct {
+		Path, Version string
+		Indirect      bool
+	}
+	Exclude []struct{ Path string }
+	Replace []struct{ Old, New struct{ Path string } }
+}
+
+func (m moduleFile) replaced() []string {
+	var paths []string
+	for _, r := range m.Replace {
+		paths = append(paths, r.Old.Path)
+	}
+	return paths
+}
+
+func readModule(t *testing.T, dir string) moduleFile {
+	t.Helper()
+	var m moduleFile
+	goJSON(t, &m, "-C", dir, "mod", "edit", "-json")
+	return m
+}
+
+func goJSON(t *testing.T, v any, args ...string) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(goOutput(t, nil, args...), v))
+}
+
+func goOutput(t *testing.T, env []string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Env = append(cmd.Environ(), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "go %s\n%s", strings.Join(args, " "), stderr.String())
+	return out
+}
+
+// olderGo compares go lines such as 1.25.0.
+func olderGo(a, b string) bool {
+	var x, y [3]int
+	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
+	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	return slices.Compare(x[:], y[:]) < 0
+}
+
+// trackedFiles lists the repository's files, by slash-separated names relative to its root. A copy of the module in
+// a module cache is not the repository: it holds no nested module.
+func trackedFiles(t *testing.T) []string {
+	t.Helper()
+	if _, err := os.Stat(".git"); err != nil {
+		t.Skip("not a checkout of the repository")
+	}
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
+	require.NoError(t, err)
+	files := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+	require.Contains(t, files, "go.mod")
+	return files
+}
+
+func moduleDirs(t *testing.T) []string {
+	t.Helper()
+	var dirs []string
+	for _, name := range trackedFiles(t) {
+		if path.Base(name) == "go.mod" {
+			dirs = append(dirs, path.Dir(name))
+		}
+	}
+	return dirs
+}
+
+type goFile struct {
+	name, dir string
+	module    string // the directory of its go.mod
+	test      bool
+	ast       *goast.File
+}
+
+func (f goFile) imports() []string {
+	var paths []string
+	for _, i := range f.ast.Imports {
+		paths = append(paths, strings.Trim(i.Path.Value, `"`))
+	}
+	return paths
+}
+
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	modules := moduleDirs(t)
+	var files []goFile
+	for _, name := range trackedFiles(t) {
+		if path.Ext(name) != ".go" || strings.Contains("/"+name, "/testdata/") {
+			continue
+		}
+		if _, err := os.Stat(name); os.IsNotExist(err) {
+			continue // removed, not yet committed
+		}
+		f := goFile{name: name, dir: path.Dir(name), module: ".", test: strings.HasSuffix(name, "_test.go")}
+		for _, m := range modules {
+			if m != "." && (f.dir == m || strings.HasPrefix(f.dir, m+"/")) && len(m) > len(f.module) {
+				f.module = m
+			}
+		}
+		var err error
+		f.ast, err = goparser.ParseFile(gotoken.NewFileSet(), name, nil, goparser.ParseComments)
+		require.NoError(t, err)
+		files = append(files, f)
+	}
+	return files
+}
