@@ -204,7 +204,7 @@ func TestParse_AllocatesNothing(t *testing.T) {
 
 func FuzzReturnTo(f *testing.F) {
 	for i, v := range vectors.Redirects() {
-		if i%7 == 0 { // all of them are tested above, seeds need only show the kinds
+		if i%7 == 0 && len(v) < 100 { // all are tested above, seeds need only show the kinds
 			f.Add(v)
 		}
 	}
