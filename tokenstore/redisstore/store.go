@@ -1,0 +1,305 @@
+// Package redisstore keeps access tokens in Redis, so that all processes that
+// share it fetch each token once.
+//
+//	rdb := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"redis:6379"}})
+//	auth, err := wecom.New(wecom.Options{…, TokenStore: redisstore.New(rdb, "")})
+//
+// It works with one server, with Sentinel and with Cluster: both keys of a token
+// are in one hash slot. The commands are GET, SET, DEL, PTTL and EVAL, and
+// an ACL may grant just these, on the prefix's keys. User name, password and TLS are the client's.
+//
+// Whoever reads this Redis has the tokens, though never the app's secret: key
+// names hold none. Instrumentation that records the arguments of commands (redisotel does so unless
+// WithDBStatement(false) is given) records tokens.
+//
+// If a server fails over and forgets a lock that its replica had not
+// heard of, two processes may fetch. WeCom answers both with the same token.
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/wecomauth/wecom"
+)
+
+const (
+	defaultPrefix = "wecom:"
+
+	// lease is how long a lock lasts whose holder is not heard of again. It is
+	// not renewed: it covers a fetch (10 seconds) and a write (commandTimeout)
+	// with a second to spare, and is under the 15 seconds after which
+	// others must be able to go on, whether the holder died, hangs or is cut off.
+	lease = 13 * time.Second
+
+	// commandTimeout bounds one exchange with Redis, also with a client that heeds no context
+	// and repeats what failed.
+	commandTimeout = 2 * time.Second
+
+	// Waiters ask for the lock this often, give or take half: some hundred
+	// processes are no load, and gettoken takes longer.
+	pollEvery = 100 * time.Millisecond
+
+	// grace keeps a token past its expiry, so that a process whose clock is ahead
+	// does not delete it for the others. Who loads it judges its life.
+	grace = time.Hour
+)
+
+// ErrLockLost says that the lock was gone when a token was to be stored: the
+// fetch took longer than the lock lasts, or Redis lost it. Somebody else may
+// have stored a newer token since, so this one was not stored.
+var ErrLockLost = errors.New("redisstore: the lock was lost before the token was stored")
+
+// A Store is a [wecom.TokenStore] in Redis. Use [New]; every call of the zero
+// Store fails. It is safe for concurrent use and starts no goroutine before its first use.
+type Store struct {
+	client redis.UniversalClient
+	prefix string
+}
+
+// New returns a store that uses client, which stays the caller's to configure
+// and to close. All keys begin with prefix, which must hold no braces; ""
+// means "wecom:". New does no I/O.
+func New(client redis.UniversalClient, prefix string) *Store {
+	if prefix == "" {
+		prefix = defaultPrefix
+	}
+	return &Store{client: client, prefix: prefix}
+}
+
+var errNoClient = errors.New("redisstore: no client: use New")
+
+// Load returns the token under key, by one GET, or the zero Token if there is none
+// or something else is there. It takes at most two seconds.
+func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
+	if s.client == nil {
+		return wecom.Token{}, errNoClient
+	}
+	value, err := within(ctx, func(ctx context.Context) (string, error) {
+		return s.client.Get(ctx, s.tokenKey(key)).Result()
+	})
+	switch {
+	case errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "WRONGTYPE"):
+		return wecom.Token{}, nil
+	case err != nil:
+		return wecom.Token{}, fmt.Errorf("redisstore: load: %w", err)
+	}
+	return decode(value), nil
+}
+
+// Update implements [wecom.TokenStore]. It waits for the lock until ctx ends.
+// fn's context ends when the lock does, 13 seconds after it was had. If another process has
+// taken over by the time fn returns, its token is returned with [ErrLockLost].
+// The token is stored even if ctx ended while fn ran.
+func (s *Store) Update(ctx context.Context, key string, fn func(ctx context.Context, current wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
+	if s.client == nil {
+		return wecom.Token{}, errNoClient
+	}
+	l := lock{client: s.client, keys: []string{s.lockKey(key), s.tokenKey(key)}, owner: rand.Text()}
+	current, end, err := l.acquire(ctx)
+	if err != nil {
+		// The lock may be ours without our having heard.
+		go l.release(ctx)
+		return wecom.Token{}, fmt.Errorf("redisstore: lock: %w", err)
+	}
+	released := false
+	defer func() {
+		if !released { // fn failed, or panics
+			l.release(ctx)
+		}
+	}()
+
+	fnCtx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	t, err := fn(fnCtx, decode(current))
+	if err != nil {
+		return wecom.Token{}, err
+	}
+	err = l.commit(ctx, t)
+	released = err == nil
+	return t, err
+}
+
+// The braces put a token and its lock into the same slot of a Cluster.
+func (s *Store) tokenKey(key string) string { return s.prefix + "{" + key + "}" }
+func (s *Store) lockKey(key string) string  { return s.prefix + "{" + key + "}:lock" }
+
+// A lock is one caller's attempt at a key's lock. The client may send a
+// command twice when an answer is lost, so each script gives the same answer
+// when it is run again.
+type lock struct {
+	client redis.UniversalClient
+	keys   []string // the lock's, the token's
+	owner  string
+}
+
+const (
+	// A lock without an end is no lock of ours: it would last for ever.
+	acquireScript = `
+if redis.call('PTTL', KEYS[1]) >= 0 and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
+	return {0, ''}
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local token = redis.pcall('GET', KEYS[2])
+if type(token) ~= 'string' then
+	token = ''
+end
+return {1, token}`
+
+	commitScript = `
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then
+	redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+	redis.call('DEL', KEYS[1])
+	return 1
+end
+if redis.pcall('GET', KEYS[2]) == ARGV[2] then
+	return 1
+end
+return 0`
+
+	releaseScript = `
+if redis.pcall('GET', KEYS[1]) == ARGV[1] then
+	redis.call('DEL', KEYS[1])
+end
+return 1`
+)
+
+// acquire waits for the lock. It returns what is stored as the token and when the lock ends.
+func (l lock) acquire(ctx context.Context) (current string, end time.Time, err error) {
+	for {
+		end = time.Now().Add(lease) // before Redis begins to count
+		answer, err := within(ctx, func(ctx context.Context) ([]any, error) {
+			return l.client.Eval(ctx, acquireScript, l.keys, l.owner, lease.Milliseconds()).Slice()
+		})
+		if err != nil {
+			return "", end, err
+		}
+		if len(answer) != 2 {
+			return "", end, errors.New("unexpected answer")
+		}
+		if answer[0] == int64(1) {
+			current, _ := answer[1].(string)
+			return current, end, nil
+		}
+		if err := pause(ctx); err != nil {
+			return "", end, err
+		}
+	}
+}
+
+// commit stores t and gives the lock back, unless it is not ours any more.
+func (l lock) commit(ctx context.Context, t wecom.Token) error {
+	value, err := encode(t)
+	if err != nil {
+		return err
+	}
+	life := max(time.Until(t.Expires), 0) + grace
+	stored, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (int, error) {
+		return l.client.Eval(ctx, commitScript, l.keys, l.owner, value, life.Milliseconds()).Int()
+	})
+	switch {
+	case err != nil && t.Value.Reveal() != "" && strings.Contains(err.Error(), t.Value.Reveal()):
+		return errors.New("redisstore: store: an error whose text holds the token") // a proxy's that repeats the command
+	case err != nil:
+		return fmt.Errorf("redisstore: store: %w", err)
+	case stored != 1:
+		return ErrLockLost
+	}
+	return nil
+}
+
+// release gives the lock back if it is ours. If that fails, its lease ends.
+func (l lock) release(ctx context.Context) {
+	_, _ = within(context.WithoutCancel(ctx), func(ctx context.Context) (any, error) {
+		return l.client.Eval(ctx, releaseScript, l.keys[:1], l.owner).Result()
+	})
+}
+
+func pause(ctx context.Context) error {
+	t := time.NewTimer(pollEvery/2 + mathrand.N(pollEvery)) // #nosec G404 -- guards nothing
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// within runs f for at most commandTimeout and not beyond ctx. It does not wait for f: by default
+// a client of go-redis reads on after its context has ended.
+func within[T any](ctx context.Context, f func(ctx context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	type result struct {
+		value T
+		err   error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		defer cancel()
+		var r result
+		defer func() {
+			// A hook of the client's may panic, and here it would end the process.
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("panic in the client: %T", p)
+			}
+			ended <- r
+		}()
+		r.value, r.err = f(ctx)
+	}()
+	select {
+	case r := <-ended:
+		return r.value, r.err
+	case <-ctx.Done():
+		// The answer may have come at the same moment.
+		select {
+		case r := <-ended:
+			return r.value, r.err
+		default:
+		}
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// An entry is what is stored: JSON, for people who look. The sum tells a
+// damaged token from a sound one.
+type entry struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+	Sum     string    `json:"sum"`
+}
+
+func encode(t wecom.Token) (string, error) {
+	e := entry{Token: t.Value.Reveal(), Expires: t.Expires.UTC()}
+	e.Sum = e.sum()
+	text, err := json.Marshal(e)
+	if err != nil {
+		return "", errors.New("redisstore: store: the expiry is not within the years 0 to 9999")
+	}
+	return string(text), nil
+}
+
+// decode returns the zero Token for everything that encode did not make.
+func decode(value string) wecom.Token {
+	var e entry
+	if json.Unmarshal([]byte(value), &e) != nil || e.Token == "" || e.Sum != e.sum() {
+		return wecom.Token{}
+	}
+	return wecom.Token{Value: wecom.NewSecret(e.Token), Expires: e.Expires}
+}
+
+func (e entry) sum() string {
+	sum := sha256.Sum256([]byte(e.Expires.UTC().Format(time.RFC3339Nano) + "\n" + e.Token))
+	return hex.EncodeToString(sum[:8])
+}
