@@ -37,7 +37,7 @@ func fakeQR(seed string) template.HTML {
 				dark = noise[bit/8]>>(bit%8)&1 == 1
 			}
 			// The middle is left free for the word that says what this is.
-			if !inside && x >= 9 && x <= 19 && y >= 12 && y <= 16 {
+			if !inside && x >= 6 && x <= 22 && y >= 12 && y <= 16 {
 				dark = false
 			}
 			if dark {
@@ -48,6 +48,6 @@ func fakeQR(seed string) template.HTML {
 	return template.HTML(fmt.Sprintf( // nothing in it comes from the request but noise
 		`<svg class="qr" viewBox="-2 -2 %d %d" role="img" aria-label="模拟二维码 / not a real QR code" shape-rendering="crispEdges">`+
 			`<rect x="-2" y="-2" width="%[1]d" height="%[2]d" fill="#fff"/><path d="%[3]s" fill="#1f2329"/>`+
-			`<text x="14.5" y="15.7" font-size="3.2" text-anchor="middle" fill="#c2410c" font-weight="700" font-family="sans-serif">模拟 FAKE</text></svg>`,
+			`<text x="14.5" y="15.6" font-size="3" text-anchor="middle" fill="#c2410c" font-weight="700" font-family="sans-serif">模拟 FAKE</text></svg>`,
 		n+4, n+4, path.String()))
 }
