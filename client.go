@@ -303,7 +303,7 @@ func confidential(query url.Values, body []byte) []string {
 	var values []string
 	add := func(name string, value ...string) {
 		name = strings.ToLower(name)
-		for _, word := range []string{"code", "ticket", "secret", "token"} {
+		for _, word := range []string{"code", "ticket", "secret", "token", "mobile", "mail"} {
 			if strings.Contains(name, word) {
 				values = append(values, value...)
 				return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,10 +48,18 @@ type corpApp struct {
 
 	allowOutsiders   bool
 	allowLinkedCorps bool
+
+	profile         bool
+	profileRequired bool
+	log             *slog.Logger
 }
 
 // newCorpApp makes the provider from options that have been found valid.
 func newCorpApp(o Options, client *Client) *corpApp {
+	log := o.Logger
+	if log == nil {
+		log = slog.Default()
+	}
 	return &corpApp{
 		client:           client,
 		authorize:        or(o.Endpoints.Authorize, defaultAuthorize),
@@ -59,6 +68,9 @@ func newCorpApp(o Options, client *Client) *corpApp {
 		page:             o.Page,
 		allowOutsiders:   o.AllowOutsiders,
 		allowLinkedCorps: o.AllowLinkedCorps,
+		profile:          o.Profile,
+		profileRequired:  o.ProfileRequired,
+		log:              log,
 	}
 }
 
@@ -128,7 +140,8 @@ func (p *corpApp) inApp(userAgent string) bool {
 		p.page == PageWeixin && strings.Contains(userAgent, "micromessenger")
 }
 
-// Identify exchanges the code at auth/getuserinfo.
+// Identify exchanges the code at auth/getuserinfo and, with Options.Profile,
+// looks the member up.
 func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	if code == "" || len(code) > maxCode {
 		return Identity{}, fmt.Errorf("%w: the code is empty or longer than %d bytes", ErrStartOver, maxCode)
@@ -142,7 +155,10 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 		return Identity{}, err
 	}
 	id.Provider, id.CorpID, id.AppID = p.App().Provider, p.App().CorpID, p.App().AppID
-	return id, nil
+	if p.profile && id.UserID != "" {
+		err = p.fillProfile(ctx, &id, ticketOf(answer))
+	}
+	return id, err
 }
 
 // identity reads who it is from an answer of auth/getuserinfo, or of the older

@@ -188,6 +188,8 @@ var wecomFaults = map[int]fault{
 	45033: {class: classLimited, meaning: "too many calls at the same time",
 		remedy: "call this API from fewer places at once"},
 
+	46004: {class: classDenied, meaning: "there is no such member, or the app may not see them",
+		remedy: "compare with 通讯录, and add the member under " + screenVisible},
 	50002: {class: classDenied, meaning: "the member is outside what the app may access",
 		remedy: "add the member under " + screenVisible},
 	60011: {class: classDenied, meaning: "the app may not see this member, department or tag",
@@ -201,6 +203,7 @@ var wecomFaults = map[int]fault{
 	701016: {class: classDenied, meaning: "the member's account has no licence", remedy: "assign one under 应用管理 or have the service provider do it"},
 
 	40003: {meaning: "the user id is malformed or unknown"},
+	40068: {meaning: "there is no such tag, or the app may not see it", remedy: "compare the tag's id with 通讯录 → 标签, and add the tag under " + screenVisible},
 	40063: {meaning: "a parameter is empty, or method or body have the wrong form"},
 	40073: {meaning: "the openid is not valid"},
 	41001: {meaning: "the access token did not arrive", remedy: "see whether a proxy between this server and WeCom cuts the query off"},

@@ -56,6 +56,18 @@ type Options struct {
 	// AllowLinkedCorps admits members of linked corps. They have no UserID.
 	AllowLinkedCorps bool
 
+	// Profile fills the identity of a member at the sign-in: Name and Departments
+	// from the member's record, if the app may see the member; Mobile, Email, BizMail and
+	// AvatarURL from there too if the app was created before 20 June 2022, else only when the
+	// person signs in on the in-app page with Scope snsapi_privateinfo, and of them those that the
+	// administrator ticked and the member agreed to. The web-login page never
+	// yields them. What is not given stays empty (the logger is told at debug level). It costs one call
+	// to WeCom, or two. If they fail, the sign-in goes on without (a warning is logged). Default: off.
+	Profile bool
+	// ProfileRequired fails a sign-in when the calls of Profile fail, also for a
+	// member outside the app's visible range. Fields that were not granted do not fail it.
+	ProfileRequired bool
+
 	// Recheck looks a member up again, in the background of a request, when the
 	// last look-up is that long ago, and asks Authorize again. One who left, was disabled or is outside
 	// the app's visible range loses all sessions. If WeCom cannot be asked, nobody
@@ -297,6 +309,9 @@ func (c *checks) app(o Options) {
 	default:
 		c.bad("Page %q: want one of the Page constants", o.Page)
 	}
+	if o.ProfileRequired && !o.Profile {
+		c.bad("ProfileRequired does nothing without Profile: set both, or neither")
+	}
 	if o.Language != "" && o.Language != "zh" && o.Language != "en" {
 		c.bad("Language %q: want zh, en or nothing", o.Language)
 	}
@@ -304,8 +319,8 @@ func (c *checks) app(o Options) {
 		if o.StateKey.Reveal() == "" && o.Secret.Reveal() == "" {
 			c.bad("StateKey is missing: with a Provider there is no Secret to derive it from")
 		}
-		if o.Scope != "" || o.Page != PageAuto {
-			c.bad("Scope and Page belong to the built-in provider: leave them out when Provider is set")
+		if o.Scope != "" || o.Page != PageAuto || o.Profile {
+			c.bad("Scope, Page and Profile belong to the built-in provider: leave them out when Provider is set")
 		}
 		return
 	}

@@ -1,0 +1,115 @@
+package wecom
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/jsonx"
+)
+
+// profileLeaves is the part of a sign-in's time that the profile must not use:
+// Authorize and the session's row come after it.
+const profileLeaves = 3 * time.Second
+
+// ticketOf reads the user_ticket of a sign-in, the zero Secret if there is none.
+// It stays within the sign-in: it is neither kept nor shown to anybody.
+func ticketOf(answer jsonx.Object) Secret {
+	ticket, _, err := answer.String("user_ticket")
+	if err != nil || len(ticket) > maxCode {
+		return Secret{}
+	}
+	return NewSecret(ticket)
+}
+
+// fillProfile adds to a member's identity what WeCom tells of them. An error is
+// a reason to end the sign-in.
+func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-profileLeaves))
+		defer cancel()
+	}
+	record, err := p.client.User(ctx, id.UserID)
+	if err == nil {
+		fillEmpty(id, record)
+	}
+	if ticket.Reveal() != "" {
+		detail, detailErr := p.client.UserDetail(ctx, ticket)
+		if detailErr == nil && foldCase(detail.UserID) != foldCase(id.UserID) {
+			detailErr = &answerError{"auth/getuserdetail", errors.New("it is about another member")}
+		}
+		if detailErr == nil {
+			fillEmpty(id, detail)
+		}
+		err = errors.Join(err, detailErr)
+	}
+	switch {
+	case err == nil:
+		p.logMissing(ctx, *id, ticket)
+	case p.profileRequired:
+		return profileError(err)
+	default:
+		p.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member signs in without their profile, or a part of it",
+			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
+	}
+	return nil
+}
+
+// fillEmpty copies what id does not have yet: the member's record comes first,
+// since getuserdetail answers with a stock picture where the avatar was not granted.
+func fillEmpty(id *Identity, m Member) {
+	for _, f := range [...]struct {
+		to   *string
+		from string
+	}{
+		{&id.Name, m.Name},
+		{&id.BizMail, m.BizMail},
+		{&id.Email, m.Email},
+		{&id.Mobile, m.Mobile},
+		{&id.AvatarURL, m.AvatarURL},
+	} {
+		if *f.to == "" {
+			*f.to = f.from
+		}
+	}
+	if len(id.Departments) == 0 {
+		id.Departments = m.Departments
+	}
+}
+
+// logMissing names the fields that were not given, and nobody.
+func (p *corpApp) logMissing(ctx context.Context, id Identity, ticket Secret) {
+	var missing []string
+	for _, f := range [...]struct {
+		name  string
+		empty bool
+	}{
+		{"name", id.Name == ""},
+		{"departments", len(id.Departments) == 0},
+		{"biz_mail", id.BizMail == ""},
+		{"email", id.Email == ""},
+		{"mobile", id.Mobile == ""},
+		{"avatar_url", id.AvatarURL == ""},
+	} {
+		if f.empty {
+			missing = append(missing, f.name)
+		}
+	}
+	if len(missing) > 0 {
+		p.log.LogAttrs(ctx, slog.LevelDebug, "wecom: WeCom did not give the whole profile",
+			slog.Any("missing", missing), slog.Bool("consent_page", ticket.Reveal() != ""))
+	}
+}
+
+// profileError says what a failed look-up means to the person who signs in, when
+// the profile is required. The code is used up already, but unless the ticket is at
+// fault a fresh one would mend nothing.
+func profileError(err error) error {
+	if classOf(err) == classUnknown {
+		return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
+	}
+	return signInError(err)
+}
