@@ -804,6 +804,46 @@ func TestF19_LockHolderDies(t *testing.T) {
 	})
 }
 
+func TestF19_ValidTokenNeedsNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		warnings(t)
+		store := newSharedStore()
+		<-store.lock // for good
+		store.put("k", token("stored", time.Now().Add(2*time.Hour)))
+		var up issuer
+		start := time.Now()
+		src := wecom.NewTokenSource("k", store, up.fetch)
+		assert.Equal(t, "stored", callToken(src), "a cold start")
+		assert.Zero(t, time.Since(start))
+
+		time.Sleep(6840 * time.Second)
+		start = time.Now()
+		for range 10 {
+			assert.Equal(t, map[string]int{"stored": 50}, callAll(50, src), "while the refresh waits for the lock")
+			synctest.Wait()
+		}
+		assert.Zero(t, time.Since(start))
+		time.Sleep(21 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, "token-1", callToken(src))
+		time.Sleep(20 * time.Second) // let the store end
+	})
+}
+
+func TestF18_RefreshTakesNoShorterLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		var up issuer
+		src := wecom.NewTokenSource("k", store, up.fetch)
+		require.Equal(t, "token-1", callToken(src))
+		time.Sleep(6840 * time.Second)
+		store.put("k", token("shorter", time.Now().Add(2*time.Minute)))
+		require.Equal(t, "token-1", callToken(src))
+		synctest.Wait()
+		assert.Equal(t, "token-2", callToken(src))
+	})
+}
+
 func TestF20_LifeOfAFetchedToken(t *testing.T) {
 	const takes = 5 * time.Second
 	for name, tc := range map[string]struct {
@@ -1031,4 +1071,35 @@ func BenchmarkToken(b *testing.B) {
 			})
 		})
 	}
+}
+
+// The key under which an app's token is shared: two apps never meet, a new secret
+// means a new token, all replicas of one app agree, and the secret cannot be read off it.
+func TestTokenKey(t *testing.T) {
+	const secret = "s3cr3t-of-the-app-0123456789abcdefghijklmno"
+	key := func(corp, agent, secret string) string {
+		var asked string
+		store := &faultyStore{load: func(_ context.Context, key string) (wecom.Token, error) {
+			asked = key
+			return token("token-0", time.Now().Add(time.Hour)), nil
+		}}
+		c, err := wecom.NewClient(wecom.Options{CorpID: corp, AgentID: agent, Secret: wecom.NewSecret(secret), TokenStore: store})
+		require.NoError(t, err)
+		require.Equal(t, "token-0", callToken(c))
+		return asked
+	}
+	this := key("ww1", "1000002", secret)
+	assert.Equal(t, this, key("ww1", "1000002", secret))
+	assert.Regexp(t, `^wecom:ww1:1000002:[0-9a-f]{16}$`, this)
+	for _, other := range []string{
+		key("ww2", "1000002", secret),
+		key("ww1", "1000003", secret),
+		key("ww11", "000002", secret),
+		key("ww1", "1000002", secret+"x"),
+	} {
+		assert.NotEqual(t, this, other)
+	}
+	// Not even the fingerprints are equal where two apps use one secret.
+	fingerprint := func(key string) string { return key[strings.LastIndex(key, ":"):] }
+	assert.NotEqual(t, fingerprint(this), fingerprint(key("ww2", "1000002", secret)))
 }
