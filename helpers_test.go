@@ -1,14 +1,117 @@
 package wecom_test
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
 )
+
+const (
+	site      = "https://app.example.com"
+	inAppPage = "/connect/oauth2/authorize"
+	webPage   = "/wwlogin/sso/login"
+)
+
+// A world is a fake WeCom, a middleware and an application behind it that says who is signed in.
+type world struct {
+	*testing.T
+	fake *wecomtest.Fake
+	auth *wecom.Middleware
+	app  http.Handler // as the server sees it
+	logs *logBuffer
+}
+
+// newWorld makes a world; change may alter the options.
+func newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
+	t.Helper()
+	w := &world{T: t, fake: wecomtest.New(), logs: &logBuffer{}}
+	o := w.fake.Options(site + "/wecom/callback")
+	o.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, f := range change {
+		f(&o)
+	}
+	auth, err := wecom.New(o)
+	require.NoError(t, err)
+	w.auth, w.app = auth, auth.Handler(hello())
+	return w
+}
+
+// hello says who is signed in and which target the server saw.
+func hello() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, ok := wecom.FromContext(r.Context())
+		fmt.Fprintf(w, "hello %q %t %s", id.UserID, ok, r.RequestURI)
+	})
+}
+
+func (w *world) browser() *wecomtest.Browser {
+	return w.fake.Browser(site, w.app).SignInAs("zhangsan")
+}
+
+// signedIn returns a browser with a session.
+func (w *world) signedIn(who string) *wecomtest.Browser {
+	w.Helper()
+	b := w.browser().SignInAs(who)
+	res := b.Get("/")
+	require.Equal(w, 200, res.Status, res.Body)
+	return b
+}
+
+// held starts a sign-in from target and returns the callback that the browser is about to send.
+func (w *world) held(b *wecomtest.Browser, target string) *wecomtest.Response {
+	w.Helper()
+	b.StopAt(isCallback)
+	defer b.StopAt(nil)
+	res := b.Get(target)
+	require.True(w, res.Held, "%d %s %v", res.Status, res.URL, res.Err)
+	return res
+}
+
+// pages is how often a browser was sent to one of WeCom's sign-in pages.
+func (w *world) pages() int { return w.fake.Calls(inAppPage) + w.fake.Calls(webPage) }
+
+// exchanges is how often a code was sent to WeCom.
+func (w *world) exchanges() int { return w.fake.Calls("auth/getuserinfo") }
+
+// who asks who is signed in, "" for nobody.
+func who(b *wecomtest.Browser) string {
+	var id wecom.Identity
+	res := b.Fetch("GET", "/wecom/session", "")
+	if res.Status != 200 || res.JSON(&id) != nil {
+		return ""
+	}
+	return id.UserID
+}
+
+func isCallback(r *http.Request) bool { return r.URL.Path == "/wecom/callback" }
+
+func stateOf(t *testing.T, rawURL string) string {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	require.NoError(t, err)
+	return u.Query().Get("state")
+}
 
 // request makes a navigation to the app, as a browser without Sec-Fetch headers sends it.
 func request(method, target string) *http.Request {
-	r := httptest.NewRequest(method, "https://app.example.com"+target, nil)
-	r.RequestURI = target
+	path, query, _ := strings.Cut(target, "?")
+	r := httptest.NewRequest(method, site+"/", nil)
+	u, err := url.ParseRequestURI(path)
+	if err != nil {
+		panic(err)
+	}
+	r.URL.Path, r.URL.RawPath, r.URL.RawQuery, r.RequestURI = u.Path, u.RawPath, query, target
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	return r
 }
@@ -17,4 +120,22 @@ func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// A logBuffer collects log lines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -2,8 +2,8 @@ package wecom
 
 import (
 	"net/http"
-	"strings"
 
+	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/pages"
 )
 
@@ -62,18 +62,13 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 	// the page that says that the session did not stick.
 	left := 40 // more than we ever gave it: somebody made them up
 	for suffix := range m.cookie.attempts(r) {
-		if isSuffix(suffix) && left > 0 {
+		if left > 0 && attempt.IsName(m.cookie.prefix, m.cookie.name(suffix)) {
 			m.cookie.drop(w, suffix)
 			left--
 		}
 	}
 	m.observe(r.Context(), Event{Name: "signout", Outcome: "ok"})
 	return nil
-}
-
-// isSuffix keeps cookie names that a neighbour made up out of our headers.
-func isSuffix(s string) bool {
-	return len(s) == 8 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // sameOrigin says whether a request that changes something comes from a page of
