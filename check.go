@@ -1,0 +1,90 @@
+package wecom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Check asks WeCom whether the app is set up, for a program's start or a health
+// endpoint: an access token (corp id, secret, app enabled) and the app itself (agent id, the
+// trusted IP address 企业可信IP, 可见范围). Without Options.AgentID it makes
+// the cheapest call that there is instead. It returns nil, or an error that joins
+// what it found, each with the screen of the admin console that mends it; what
+// WeCom answers for is an *[APIError] in it. A token that is cached is not fetched anew.
+//
+// It costs one call to WeCom, beside that for the token. A health endpoint that is asked
+// often should remember the result for some seconds.
+func (c *Client) Check(ctx context.Context) error {
+	_, err := c.checkApp(ctx)
+	return err
+}
+
+// checkApp returns the app too, the zero Agent if it is not known.
+func (c *Client) checkApp(ctx context.Context) (Agent, error) {
+	if c != nil && c.tokens != nil && c.app.AppID == "" {
+		_, err := c.ask(ctx, http.MethodGet, "getcallbackip", nil, nil)
+		return Agent{}, err
+	}
+	app, err := c.Agent(ctx)
+	if err != nil {
+		return Agent{}, err
+	}
+	var errs []error
+	if app.Closed {
+		errs = append(errs, errors.New("wecom: the app is disabled: enable it at the top of "+screenApp))
+	}
+	if len(app.VisibleUsers)+len(app.VisibleDepartments)+len(app.VisibleTags) == 0 {
+		errs = append(errs, errors.New("wecom: nobody is in the app's visible range: choose members or departments under "+screenVisible))
+	}
+	return app, errors.Join(errs...)
+}
+
+// Check is [Client.Check] and, as far as WeCom shows it, a check of CallbackURL:
+// its host and port must be the app's trusted domain (可信域名). WeCom shows
+// one such domain and never the 授权回调域, which the web-login page takes
+// as well: so with [PageWeb], and for a callback on loopback, nothing is compared. A program whose app
+// has several trusted domains calls Client().Check instead.
+//
+// If Options.Provider is set, that one's method Check(context.Context) error is
+// called, if it has one.
+func (m *Middleware) Check(ctx context.Context) error {
+	if m.sessions == nil {
+		return errZeroMiddleware
+	}
+	p, ok := m.provider.(*corpApp)
+	if !ok {
+		if p, ok := m.provider.(interface{ Check(context.Context) error }); ok {
+			return p.Check(ctx)
+		}
+		return nil
+	}
+	app, err := p.client.checkApp(ctx)
+	if app.AgentID != "" && p.page != PageWeb {
+		err = errors.Join(err, checkDomain(m.callback, app.RedirectDomain))
+	}
+	return err
+}
+
+// checkDomain compares as WeCom does: host and port, letter by letter.
+func checkDomain(callback, trusted string) error {
+	u, err := url.Parse(callback)
+	if err != nil || isLoopback(u.Hostname()) {
+		return nil
+	}
+	_, bare, found := strings.Cut(trusted, "://")
+	if !found {
+		bare = trusted
+	}
+	bare = strings.TrimRight(bare, "/")
+	switch {
+	case bare == "":
+		return fmt.Errorf("wecom: the app has no trusted domain: enter %q under %s", u.Host, screenDomains)
+	case !strings.EqualFold(bare, u.Host):
+		return fmt.Errorf("wecom: the trusted domain is %q and CallbackURL's %q: enter the latter, exactly, under %s", bare, u.Host, screenDomains)
+	}
+	return nil
+}
