@@ -2,6 +2,7 @@ package wecomtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +36,10 @@ var ErrTooManyRedirects = errors.New("wecomtest: too many redirects")
 // names. It keeps cookies by a browser's rules (Secure, SameSite, Domain, Path,
 // expiry, the prefixes __Host- and __Secure-), sends a browser's headers, follows redirects
 // as a browser resolves them, and does no more than that: it runs no script, follows no
-// Refresh, and knows no CORS preflight.
+// Refresh, asks for no compression and knows no CORS preflight.
+//
+// Where browsers differ it behaves like the strictest: a Secure cookie needs https
+// on loopback too, and a SameSite=Strict cookie is not sent once a redirect has led across sites.
 //
 // Make one with [Fake.Browser]. All methods may be called from any goroutine;
 // what several do at once happens as in several requests of one page. A panic of a handler
@@ -61,7 +65,6 @@ type profile struct {
 	choice     choice
 	userAgent  string
 	language   string
-	inApp      bool
 	noMetadata bool
 	blocked    bool
 }
@@ -85,7 +88,9 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   string
-	// URL is the address of the last request, in full; of the one that was not sent if Held.
+	// URL is the address of the last request, in full; of the one that was not
+	// sent if Held. A fragment lives on through redirects, as it does in browsers: after an
+	// in-app sign-in it is still #wechat_redirect.
 	URL string
 	// Hops are all requests that led here, oldest first.
 	Hops []Hop
@@ -100,7 +105,7 @@ type Response struct {
 }
 
 // Location returns the absolute URL to which a redirect points, as a browser
-// resolves it, and "" for anything but a redirect.
+// resolves it, and "" for anything but a redirect to an http or https URL.
 func (r *Response) Location() string {
 	if r.next == nil || r.Held {
 		return ""
@@ -316,14 +321,16 @@ func (b *Browser) Follow(res *Response) *Response {
 }
 
 // Do sends r with this browser's cookies for r.URL and adds nothing else, for
-// requests that no page would make. It follows no redirect. r.URL is absolute, or
-// a path of the application; r's context is passed on.
+// requests that no page would make: HEAD, a prefetch, forged headers. It follows no
+// redirect. r.URL is absolute, or a path of the application, and says who is asked;
+// r.Host, r.RequestURI and r.RemoteAddr, where they are set, are what the handler sees. r's context is passed on.
 func (b *Browser) Do(r *http.Request) *Response {
 	to, ok := b.typed(r.URL.String())
 	if !ok {
 		return &Response{URL: r.URL.String(), Err: errors.New("wecomtest: not an http or https URL")}
 	}
 	q := &request{method: r.Method, to: to, header: r.Header.Clone(), raw: true, navigation: true, ctx: r.Context()}
+	q.target, q.host, q.remote = r.RequestURI, r.Host, r.RemoteAddr
 	if r.Body != nil {
 		var buf bytes.Buffer
 		if _, err := buf.ReadFrom(r.Body); err != nil {
@@ -372,6 +379,8 @@ type request struct {
 	crossed    bool // some redirect led across sites
 	hops       []Hop
 	ctx        context.Context
+
+	target, host, remote string // of Do: in the place of what to and the profile say
 }
 
 // run sends q and follows redirects if asked to.
@@ -450,7 +459,7 @@ func redirected(q *request, res *Response) *request {
 		to.fragment = q.to.fragment
 	}
 	next := *q
-	next.to, next.hops = to, res.Hops
+	next.to, next.hops, next.raw, next.target, next.host = to, res.Hops, false, "", ""
 	if res.Status == 303 && q.method != http.MethodHead || res.Status < 303 && q.method == http.MethodPost {
 		next.method, next.body = http.MethodGet, nil
 		next.header = q.header.Clone()
@@ -562,9 +571,9 @@ func (b *Browser) build(q *request) *http.Request {
 			h.Set("Cookie", line)
 		}
 	}
-	r := serverRequest(ctx, q.method, q.to.host, q.to.target, h, q.body)
+	r := serverRequest(ctx, q.method, cmp.Or(q.host, q.to.host), cmp.Or(q.target, q.to.target), h, q.body)
 	if r != nil {
-		r.RemoteAddr = p.remote
+		r.RemoteAddr = cmp.Or(q.remote, p.remote)
 		if q.to.scheme == "https" {
 			r.TLS = tlsState(q.to.host)
 		}

@@ -199,6 +199,15 @@ func (c *corp) within(id int64, tops []int64) bool {
 	return false
 }
 
+// clone keeps callers from changing what the Fake reads.
+func (a App) clone() App {
+	a.TrustedDomains, a.CallbackDomains = slices.Clone(a.TrustedDomains), slices.Clone(a.CallbackDomains)
+	a.TrustedIPs, a.SensitiveFields = slices.Clone(a.TrustedIPs), slices.Clone(a.SensitiveFields)
+	a.VisibleUsers, a.VisibleTags = slices.Clone(a.VisibleUsers), slices.Clone(a.VisibleTags)
+	a.VisibleDepartments = slices.Clone(a.VisibleDepartments)
+	return a
+}
+
 func (a *App) seesAll() bool {
 	return a.VisibleUsers == nil && a.VisibleDepartments == nil && a.VisibleTags == nil
 }
@@ -321,6 +330,7 @@ func (s somebody) name() string {
 func (f *Fake) AddApp(a App) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	a = a.clone()
 	c := f.corp(&a.CorpID)
 	put(&c.apps, &a, func(b *App) bool { return b.AgentID == a.AgentID && b.ContactSync == a.ContactSync })
 }
@@ -329,7 +339,7 @@ func (f *Fake) AddApp(a App) {
 func (f *Fake) App() App {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return *f.app()
+	return f.app().clone()
 }
 
 // TrustDomain adds hosts to the default app's trusted domains; from the first
@@ -339,10 +349,7 @@ func (f *Fake) TrustDomain(hosts ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a := f.app()
-	a.TrustedDomains = append(slices.Clone(a.TrustedDomains), hosts...)
-	if a.TrustedDomains == nil {
-		a.TrustedDomains = []string{}
-	}
+	a.TrustedDomains = append(nonNil(a.TrustedDomains), hosts...)
 }
 
 // TrustIP adds addresses or CIDR prefixes to the default app's trusted IPs;
@@ -353,10 +360,7 @@ func (f *Fake) TrustIP(ips ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a := f.app()
-	a.TrustedIPs = append(slices.Clone(a.TrustedIPs), ips...)
-	if a.TrustedIPs == nil {
-		a.TrustedIPs = []string{}
-	}
+	a.TrustedIPs = append(nonNil(a.TrustedIPs), ips...)
 }
 
 // AddMember adds a member, or replaces the one with the same corp and user id.
@@ -366,6 +370,7 @@ func (f *Fake) AddMember(m Member) {
 	if m.UserID == "" || len(m.UserID) > maxUserID {
 		panic("wecomtest: a user id has 1 to 64 bytes: " + m.UserID)
 	}
+	m.Departments, m.LeaderOf = slices.Clone(m.Departments), slices.Clone(m.LeaderOf)
 	if len(m.Departments) == 0 {
 		m.Departments = []int64{rootDept}
 	}
@@ -384,7 +389,9 @@ func (f *Fake) Member(userID string) (Member, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m := f.corps[demoCorp].member(userID); m != nil {
-		return *m, true
+		copied := *m
+		copied.Departments, copied.LeaderOf = slices.Clone(m.Departments), slices.Clone(m.LeaderOf)
+		return copied, true
 	}
 	return Member{}, false
 }
@@ -434,6 +441,7 @@ func (f *Fake) AddDepartment(d Department) {
 	if d.ParentID == 0 && d.ID != rootDept {
 		d.ParentID = rootDept
 	}
+	d.Leaders = slices.Clone(d.Leaders)
 	c := f.corp(&d.CorpID)
 	put(&c.departments, &d, func(b *Department) bool { return b.ID == d.ID })
 }
@@ -442,12 +450,21 @@ func (f *Fake) AddDepartment(d Department) {
 func (f *Fake) AddTag(t Tag) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	t.Users, t.Departments = slices.Clone(t.Users), slices.Clone(t.Departments)
 	c := f.corp(&t.CorpID)
 	put(&c.tags, &t, func(b *Tag) bool { return b.ID == t.ID })
 }
 
+// nonNil keeps "none" apart from "no rule".
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
 // put replaces the element that same accepts, or appends v. Nothing that is
-// already in the list is written to, since pages may still hold it.
+// already in the list is written to, since issued codes still point at it.
 func put[T any](list *[]*T, v *T, same func(*T) bool) {
 	*list = slices.Clone(*list)
 	if i := slices.IndexFunc(*list, same); i >= 0 {

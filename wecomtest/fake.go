@@ -161,7 +161,8 @@ func (f *Fake) AgentID() string { return demoAgent }
 func (f *Fake) Secret() string { return f.App().Secret }
 
 // SetClock replaces the clock that decides when tokens, codes, tickets and
-// cookies of a [Browser] expire. Default: time.Now. Scripted delays use real timers.
+// cookies of a [Browser] expire. Default: time.Now. now must be safe for
+// concurrent use and must not call the Fake. Scripted delays use timers, whatever the clock says.
 func (f *Fake) SetClock(now func() time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

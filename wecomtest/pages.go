@@ -268,27 +268,28 @@ func (v *visit) refused() *answer {
 	return v.back("")
 }
 
-// back appends to the callback's own query, as WeCom does.
+// back appends to the callback's own query, as WeCom does, and changes no byte of the rest.
 func (v *visit) back(query string) *answer {
 	if v.hasState {
 		query = strings.TrimPrefix(query+"&state="+url.QueryEscape(v.state), "&")
 	}
-	u := *v.redirect
-	if u.RawQuery != "" && query != "" {
-		query = u.RawQuery + "&" + query
-	} else if query == "" {
-		query = u.RawQuery
+	to, fragment, hasFragment := strings.Cut(v.r.URL.Query().Get("redirect_uri"), "#")
+	if query != "" {
+		separator := "?"
+		if strings.Contains(to, "?") {
+			separator = "&"
+		}
+		to += separator + query
 	}
-	u.RawQuery, u.ForceQuery = query, false
-	if u.Path == "" {
-		u.Path = "/"
+	if hasFragment {
+		to += "#" + fragment
 	}
 	status := http.StatusFound
 	if v.r.Method == http.MethodPost {
 		status = http.StatusSeeOther
 	}
 	a := newAnswer(status, "text/html; charset=utf-8", nil)
-	a.header.Set("Location", u.String())
+	a.header.Set("Location", to)
 	a.header.Set("Cache-Control", "no-store")
 	return a
 }

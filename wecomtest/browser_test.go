@@ -34,13 +34,18 @@ func app(fake *wecomtest.Fake, client *http.Client) http.Handler {
 	return mux
 }
 
-func get(client *http.Client, u string) map[string]any {
-	res, err := client.Get(u)
+func get(client *http.Client, u string) map[string]any { return decode(client.Get(u)) }
+
+// decode returns the answer's fields, or what went wrong as the field "error".
+func decode(res *http.Response, err error) map[string]any {
 	if err != nil {
 		return map[string]any{"error": err.Error()}
 	}
 	defer res.Body.Close()
-	b, _ := io.ReadAll(res.Body)
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return map[string]any{"error": err.Error()}
+	}
 	var v map[string]any
 	if json.Unmarshal(b, &v) != nil {
 		return map[string]any{"error": string(b)}
