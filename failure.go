@@ -35,8 +35,8 @@ type Failure struct {
 	retryAfter time.Duration
 	language   string
 	home       string // where the page's button leads if not to a sign-in
-	page       bool // answer with a page, whatever the request's headers say
-	json       bool // answer with JSON, likewise
+	page       bool   // answer with a page, whatever the request's headers say
+	json       bool   // answer with JSON, likewise
 }
 
 // Error returns the code and the cause: it is for logs.

@@ -27,9 +27,19 @@ func sound() wecom.Options {
 	}
 }
 
+// scs.New starts a goroutine that never ends, which a test in a bubble of
+// testing/synctest must not do: these are made outside.
+var managers = func() chan *scs.SessionManager {
+	made := make(chan *scs.SessionManager, 100)
+	for range cap(made) {
+		made <- scs.New()
+	}
+	return made
+}()
+
 // soundManager returns a session manager that New accepts under https.
 func soundManager() *scs.SessionManager {
-	m := scs.New()
+	m := <-managers
 	m.HashTokenInStore = true
 	m.Cookie.Secure = true
 	return m
@@ -99,7 +109,9 @@ func TestOptions(t *testing.T) {
 		{"callback with dots", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/a/../callback" }, []string{"a path of letters"}},
 		{"callback is another own route", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/wecom/logout" }, []string{"another own route"}},
 		{"callback at the top", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/callback" }, nil},
-		{"mount path", func(o *wecom.Options) { o.CallbackURL, o.MountPath = "https://app.example.com/app/wecom/callback", "/app" }, nil},
+		{"mount path", func(o *wecom.Options) {
+			o.CallbackURL, o.MountPath = "https://app.example.com/app/wecom/callback", "/app"
+		}, nil},
 		{"mount path with a slash at its end", func(o *wecom.Options) { o.MountPath = "/wecom/" }, []string{"MountPath"}},
 		{"mount path that is not the callback's", func(o *wecom.Options) { o.MountPath = "/app" }, []string{"MountPath"}},
 		{"mount path that only begins the callback's", func(o *wecom.Options) { o.MountPath = "/we" }, []string{"MountPath"}},

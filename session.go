@@ -271,8 +271,8 @@ func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (
 			if p := recover(); p != nil {
 				res.err = fmt.Errorf("session store: panic: %v", p)
 			}
+			done <- res // before the context ends, which the caller waits for too
 			cancel()
-			done <- res
 		}()
 		res.value, res.err = fn(ctx)
 	}()

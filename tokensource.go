@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"runtime"
 	"runtime/debug"
@@ -426,7 +427,10 @@ func pauseOf(err error) (pause time.Duration) {
 
 // jitter returns d times a random number from lo to hi, so that a fleet's processes drift apart.
 func jitter(d time.Duration, lo, hi float64) time.Duration {
-	return time.Duration(float64(d) * (lo + (hi-lo)*rand.Float64())) // #nosec G404 -- guards nothing
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	random := float64(binary.BigEndian.Uint64(b[:])>>11) / (1 << 53) // 0 to 1
+	return time.Duration(float64(d) * (lo + (hi-lo)*random))
 }
 
 // tokenKey names an app's token in a TokenStore. The secret is part of it, so that

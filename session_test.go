@@ -1,0 +1,570 @@
+package wecom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// A testStore is scs's memory store with faults and counters.
+type testStore struct {
+	*memstore.MemStore
+	find, commit, del atomic.Int64
+
+	mu     sync.Mutex
+	fail   map[string]error // by method name
+	hang   chan struct{}    // while not nil, calls wait for it
+	panics bool
+}
+
+func newTestStore() *testStore {
+	return &testStore{MemStore: memstore.NewWithCleanupInterval(0), fail: map[string]error{}}
+}
+
+func (s *testStore) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *testStore) meet(method string) error {
+	s.mu.Lock()
+	hang, err, panics := s.hang, s.fail[method], s.panics
+	s.mu.Unlock()
+	if panics {
+		panic("a custom store's own fault")
+	}
+	if hang != nil {
+		<-hang
+	}
+	return err
+}
+
+func (s *testStore) Find(key string) ([]byte, bool, error) {
+	s.find.Add(1)
+	if err := s.meet("Find"); err != nil {
+		return nil, false, err
+	}
+	return s.MemStore.Find(key)
+}
+
+func (s *testStore) Commit(key string, row []byte, expires time.Time) error {
+	s.commit.Add(1)
+	if err := s.meet("Commit"); err != nil {
+		return err
+	}
+	return s.MemStore.Commit(key, row, expires)
+}
+
+func (s *testStore) Delete(key string) error {
+	s.del.Add(1)
+	if err := s.meet("Delete"); err != nil {
+		return err
+	}
+	return s.MemStore.Delete(key)
+}
+
+func (s *testStore) rows() map[string][]byte {
+	all, _ := s.All()
+	return all
+}
+
+// carriers are the two ways in which a browser names its row, and how the
+// application wraps the middleware in each.
+var carriers = map[string]func(o *wecom.Options, store scs.Store){
+	"own cookie": func(o *wecom.Options, store scs.Store) { o.SessionStore = store },
+	"scs session": func(o *wecom.Options, store scs.Store) {
+		o.Sessions = soundManager()
+		o.Sessions.Store = store
+	},
+}
+
+// eachCarrier runs a test with both carriers and, for the scs session, also with the application loading it outside.
+func eachCarrier(t *testing.T, test func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager), change ...func(*wecom.Options)) {
+	for _, name := range slices.Sorted(maps.Keys(carriers)) {
+		for _, outside := range []bool{false, true} {
+			if name == "own cookie" && outside {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, loaded outside %t", name, outside), func(t *testing.T) {
+				store := newTestStore()
+				var manager *scs.SessionManager
+				w := newWorld(t, append(change, func(o *wecom.Options) {
+					carriers[name](o, store)
+					manager = o.Sessions
+				})...)
+				if outside {
+					w.app = manager.LoadAndSave(w.app)
+				}
+				test(t, w, store, manager)
+			})
+		}
+	}
+}
+
+func TestSessionsOnBothCarriers(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, _ *scs.SessionManager) {
+		b := w.browser()
+		assert.Equal(t, `hello "zhangsan" true /reports`, b.Get("/reports").Body)
+		assert.Equal(t, `hello "zhangsan" true /again`, b.Get("/again").Body)
+		assert.Equal(t, "zhangsan", who(b))
+		assert.Equal(t, 1, w.exchanges())
+
+		res := b.Post("/wecom/logout")
+		assert.Equal(t, 200, res.Status)
+		assert.Equal(t, site+"/wecom/signed-out", res.URL)
+		assert.Empty(t, who(b))
+		assert.Equal(t, `hello "zhangsan" true /later`, b.Get("/later").Body, "an ordinary sign-in, not the loop breaker's page")
+	})
+}
+
+func TestT8_SessionFixation(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
+		name := sessionCookie(w.signedIn("lisi"))
+		planted := strings.Repeat("A", 43)
+		b := w.browser()
+		require.True(t, b.SetCookie("/", name+"="+planted+"; Path=/; Secure; HttpOnly"))
+		require.Equal(t, 200, b.Get("/").Status)
+		r := request("GET", "/")
+		r.AddCookie(&http.Cookie{Name: name, Value: planted})
+		assert.NotEqual(t, 200, do(w.app, r).Code, "the planted token did not become the session's")
+
+		before := len(store.rows())
+		for i := range 1000 {
+			r := request("GET", "/api")
+			r.AddCookie(&http.Cookie{Name: name, Value: fmt.Sprintf("%043d", i)})
+			r.Header.Set("Accept", "application/json")
+			require.Equal(t, 401, do(w.app, r).Code)
+		}
+		assert.Len(t, store.rows(), before)
+	})
+}
+
+func TestT9_ChangeOfUserClearsTheApplicationsSession(t *testing.T) {
+	for _, logout := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after a logout %t", logout), func(t *testing.T) {
+			manager := soundManager()
+			w := newWorld(t, func(o *wecom.Options) { o.Sessions = manager })
+			app := http.NewServeMux()
+			app.HandleFunc("/put", func(_ http.ResponseWriter, r *http.Request) { manager.Put(r.Context(), "cart", "3 apples") })
+			app.HandleFunc("/get", func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprint(w, manager.GetString(r.Context(), "cart"))
+			})
+			w.app = w.auth.Handler(app)
+			b := w.browser()
+			b.Get("/put")
+			require.Equal(t, "3 apples", b.Get("/get").Body)
+
+			b.Get("/wecom/login?return_to=/get")
+			assert.Equal(t, "3 apples", b.Get("/get").Body, "the same person keeps it")
+			if logout {
+				b.Post("/wecom/logout")
+			}
+			assert.Empty(t, b.SignInAs("lisi").Get("/wecom/login?return_to=/get").Body, "another does not get it")
+		})
+	}
+}
+
+func TestT10_Cookies(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	res := b.GetNoFollow("/")
+	for i := 0; i < 5 && res.Status/100 == 3; i++ {
+		for _, line := range res.Header["Set-Cookie"] {
+			if strings.Contains(res.URL, "app.example.com") {
+				assert.Regexp(t, `^__Host-wecom-[0-9a-f]{8}(-[0-9a-f]{8})?=[0-9A-Za-z_-]*; Path=/; Max-Age=[0-9]+; HttpOnly; Secure; SameSite=Lax$`, line)
+			}
+		}
+		b.StopAt(func(*http.Request) bool { return true })
+		held := b.Follow(res)
+		b.StopAt(nil)
+		if !held.Held {
+			break
+		}
+		res = b.GetNoFollow(held.URL)
+	}
+	name := sessionCookie(b)
+
+	t.Run("a neighbour cannot plant one", func(t *testing.T) {
+		assert.False(t, b.SetCookie("https://evil.example.com/", name+"=x; Domain=example.com; Path=/; Secure"))
+	})
+	t.Run("a cookie that comes twice is none", func(t *testing.T) {
+		mine, other := w.signedIn("zhangsan"), w.signedIn("lisi")
+		for _, order := range [][2]*wecomtest.Browser{{mine, other}, {other, mine}} {
+			r := request("GET", "/")
+			for _, x := range order {
+				for _, c := range x.Cookies("/") {
+					if c.Name == name {
+						r.AddCookie(c)
+					}
+				}
+			}
+			require.Len(t, r.CookiesNamed(name), 2)
+			assert.NotEqual(t, 200, do(w.app, r).Code)
+		}
+	})
+	t.Run("http on loopback has no prefix", func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.CallbackURL = "http://127.0.0.1:8080/wecom/callback" })
+		b := w.fake.Browser("http://127.0.0.1:8080", w.app).SignInAs("zhangsan")
+		assert.Equal(t, 200, b.Get("/").Status)
+		for _, c := range b.Cookies("/") {
+			assert.Regexp(t, `^wecom-`, c.Name)
+			assert.False(t, c.Secure)
+		}
+	})
+}
+
+func TestT11_LogoutIsFinal(t *testing.T) {
+	for _, idle := range []time.Duration{0, time.Hour} {
+		eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
+			entered, release := make(chan struct{}, 200), make(chan struct{})
+			handler := w.auth.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/slow" {
+					entered <- struct{}{}
+					<-release
+					if manager != nil && strings.HasSuffix(r.URL.RawQuery, "1") {
+						manager.Put(r.Context(), "written", "while the logout happens")
+					}
+				}
+			}))
+			w.app = handler
+			if manager != nil {
+				w.app = manager.LoadAndSave(handler)
+			}
+			b := w.signedIn("zhangsan")
+			stolen := b.Cookies("/")
+			var wg sync.WaitGroup
+			for i := range 200 {
+				wg.Go(func() { b.Tab().Get(fmt.Sprintf("/slow?%d", i%2)) })
+			}
+			for range 200 {
+				<-entered
+			}
+			require.Equal(t, site+"/wecom/signed-out", b.Tab().Post("/wecom/logout").URL)
+			close(release)
+			wg.Wait()
+
+			for _, jar := range [][]*http.Cookie{stolen, b.Cookies("/")} {
+				r := request("GET", "/api")
+				r.Header.Set("Accept", "application/json")
+				for _, c := range jar {
+					r.AddCookie(c)
+				}
+				assert.Equal(t, 401, do(w.app, r).Code, "B8: no resurrection, no replay")
+			}
+		}, func(o *wecom.Options) {
+			o.IdleTimeout = idle
+			if o.Sessions != nil {
+				o.Sessions.IdleTimeout = idle
+			}
+		})
+	}
+}
+
+func TestT12_Logout(t *testing.T) {
+	w := newWorld(t)
+	tests := []struct {
+		desc    string
+		method  string
+		headers map[string]string
+		status  int
+	}{
+		{"a form of ours", "POST", map[string]string{"Sec-Fetch-Site": "same-origin"}, 303},
+		{"typed by hand", "POST", map[string]string{"Sec-Fetch-Site": "none"}, 303},
+		{"an old browser's form of ours", "POST", map[string]string{"Origin": site}, 303},
+		{"a program", "POST", nil, 303},
+		{"GET", "GET", nil, 405},
+		{"HEAD", "HEAD", nil, 405},
+		{"another site", "POST", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403},
+		{"a neighbour", "POST", map[string]string{"Sec-Fetch-Site": "same-site"}, 403},
+		{"an old browser on another site", "POST", map[string]string{"Origin": "https://evil.example"}, 403},
+		{"an old browser, opaque origin", "POST", map[string]string{"Origin": "null"}, 403},
+		{"an origin that is the Host's, not CallbackURL's", "POST", map[string]string{"Origin": "https://other.example", "Host": "other.example"}, 403},
+	}
+	for _, tt := range tests {
+		t.Run(tt.desc, func(t *testing.T) {
+			b := w.signedIn("zhangsan")
+			r := &http.Request{Method: tt.method, URL: mustParse(t, "/wecom/logout"), Header: http.Header{}}
+			for k, v := range tt.headers {
+				r.Header.Set(k, v)
+			}
+			res := b.Do(r)
+			assert.Equal(t, tt.status, res.Status, res.Body)
+			if tt.status == 303 {
+				assert.Equal(t, site+"/wecom/signed-out", res.Location())
+				assert.Empty(t, who(b))
+				w.fake.ResetCalls()
+				assert.Equal(t, 200, b.Follow(res).Status)
+				assert.Zero(t, w.pages(), "the landing page is public")
+			} else {
+				assert.Equal(t, "zhangsan", who(b))
+			}
+			if tt.status == 405 {
+				assert.Equal(t, "POST", res.Header.Get("Allow"))
+			}
+		})
+	}
+}
+
+func TestT24_StoreHoldsNoCookie(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, _ *scs.SessionManager) {
+		b := w.signedIn("zhangsan")
+		w.signedIn("lisi")
+		for key, row := range store.rows() {
+			assert.Len(t, key, 43, "the narrowest of scs's stores holds 43 characters")
+			for _, c := range b.Cookies("/") {
+				if len(c.Value) == 43 {
+					assert.NotEqual(t, c.Value, key)
+					assert.NotContains(t, string(row), c.Value)
+				}
+			}
+		}
+	}, func(o *wecom.Options) { o.IdleTimeout = time.Hour })
+}
+
+func TestF11_StoreDownAtLoad(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
+		b := w.signedIn("zhangsan")
+		app := w.app
+		if manager != nil { // scs outside answers for itself
+			app = w.auth.Handler(hello())
+		}
+		w.fake.ResetCalls()
+		store.set(func() { store.fail["Find"] = errors.New("the store is down") })
+		for _, target := range []string{"/", "/reports", "/wecom/login", "/wecom/callback", "/wecom/session", "/wecom/signed-out"} {
+			r := request("GET", target)
+			for _, c := range b.Cookies("/") {
+				r.AddCookie(c)
+			}
+			res := do(app, r)
+			assert.Equal(t, 503, res.Code, target)
+			assert.NotEmpty(t, res.Header().Get("Retry-After"))
+			assert.Empty(t, res.Header()["Set-Cookie"])
+			assert.Empty(t, res.Header().Get("Location"))
+		}
+		assert.Zero(t, w.pages())
+		store.set(func() { clear(store.fail) })
+		assert.Equal(t, 200, b.Get("/").Status, "the same cookie works again")
+	})
+}
+
+func TestF12_StoreDownAtSave(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, _ *scs.SessionManager) {
+		old := w.signedIn("lisi")
+		for _, b := range []*wecomtest.Browser{w.browser(), old.SignInAs("zhangsan")} {
+			before := who(b)
+			callback := w.held(b, "/wecom/login?return_to=/secret")
+			store.set(func() { store.fail["Commit"] = errors.New("the store is down") })
+			res := b.Follow(callback)
+			assert.Equal(t, 503, res.Status)
+			assert.NotEmpty(t, res.Header.Get("Retry-After"))
+			assert.Empty(t, res.Header["Location"])
+			assert.Empty(t, res.Header["Set-Cookie"])
+			assert.NotContains(t, res.Body, "hello")
+			assert.NotContains(t, res.Body, "the store is down")
+			store.set(func() { clear(store.fail) })
+			assert.Equal(t, before, who(b), "nothing is lost")
+		}
+	})
+}
+
+func TestLogoutFailsWhenTheStoreDoes(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, _ *scs.SessionManager) {
+		b := w.signedIn("zhangsan")
+		store.set(func() { store.fail["Delete"] = errors.New("the store is down") })
+		res := b.Post("/wecom/logout")
+		assert.Equal(t, 503, res.Status)
+		assert.Empty(t, res.Header["Set-Cookie"])
+		store.set(func() { clear(store.fail) })
+		assert.Equal(t, "zhangsan", who(b), "nobody believes to be signed out who is not")
+	})
+}
+
+func TestF13_StoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, carrier := range carriers {
+			store := newTestStore()
+			w := newWorld(t, func(o *wecom.Options) { carrier(o, store) })
+			b := w.signedIn("zhangsan")
+			hang := make(chan struct{})
+			store.set(func() { store.hang = hang })
+			began := time.Now()
+			res := b.Get("/")
+			assert.Equal(t, 503, res.Status, name)
+			assert.Equal(t, 2*time.Second, time.Since(began), name)
+			began = time.Now()
+			res = b.Post("/wecom/logout")
+			assert.Equal(t, 503, res.Status, name)
+			assert.LessOrEqual(t, time.Since(began), 2*time.Second, name)
+			store.set(func() { store.hang = nil })
+			close(hang)
+			assert.Equal(t, 200, b.Get("/").Status, name)
+		}
+	})
+}
+
+func TestF25_StorePanics(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
+		b := w.signedIn("zhangsan")
+		app := w.auth.Handler(hello())
+		store.set(func() { store.panics = true })
+		r := request("GET", "/")
+		for _, c := range b.Cookies("/") {
+			r.AddCookie(c)
+		}
+		assert.Equal(t, 503, do(app, r).Code)
+		store.set(func() { store.panics = false })
+		assert.Equal(t, 200, b.Get("/").Status)
+	})
+}
+
+func TestF25_AuthorizePanics(t *testing.T) {
+	var panics atomic.Bool
+	panics.Store(true)
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) {
+			if panics.Load() {
+				panic("the application's own fault")
+			}
+			return true, nil
+		}
+	})
+	b := w.browser()
+	assert.Equal(t, 503, b.Get("/").Status)
+	panics.Store(false)
+	assert.Equal(t, 200, b.Get("/").Status)
+}
+
+func TestF23_UndecodableRow(t *testing.T) {
+	store := newTestStore()
+	w := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+	b := w.signedIn("zhangsan")
+	for key, row := range store.rows() {
+		row = slices.Clone(row)
+		read := func(row []byte) int {
+			require.NoError(t, store.MemStore.Commit(key, row, time.Now().Add(time.Hour)))
+			res := b.Fetch("GET", "/wecom/session", "")
+			if res.Status == 200 {
+				assert.Contains(t, res.Body, `"user_id":"zhangsan"`)
+			}
+			return res.Status
+		}
+		require.Equal(t, 200, read(row))
+		for i := range row {
+			for bit := range 8 {
+				flipped := slices.Clone(row)
+				flipped[i] ^= 1 << bit
+				require.Equal(t, 401, read(flipped), "byte %d, bit %d", i, bit)
+			}
+			require.Equal(t, 401, read(row[:i]), "cut at %d", i)
+		}
+		for _, other := range [][]byte{nil, {}, []byte("gob"), append(slices.Clone(row), 0), make([]byte, 4096)} {
+			require.Equal(t, 401, read(other))
+		}
+	}
+	assert.Equal(t, 200, b.Click("/wecom/login").Status, "and the person signs in anew")
+	assert.Equal(t, "zhangsan", who(b))
+}
+
+func TestSessionsEnd(t *testing.T) {
+	t.Run("lifetime", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			b := w.signedIn("zhangsan")
+			time.Sleep(12*time.Hour - time.Minute)
+			assert.Equal(t, "zhangsan", who(b))
+			jar := b.Cookies("/")
+			time.Sleep(2 * time.Minute)
+			r := request("GET", "/wecom/session")
+			for _, c := range jar {
+				r.AddCookie(c)
+			}
+			assert.Equal(t, 401, do(w.app, r).Code, "also if the browser keeps its cookie")
+		})
+	})
+	for name, carrier := range carriers {
+		t.Run("idle, "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newTestStore()
+				w := newWorld(t, func(o *wecom.Options) {
+					carrier(o, store)
+					o.IdleTimeout = 30 * time.Minute
+				})
+				b := w.signedIn("zhangsan")
+				for range 10 {
+					time.Sleep(29 * time.Minute)
+					require.Equal(t, "zhangsan", who(b), "used")
+				}
+				time.Sleep(31 * time.Minute)
+				assert.Empty(t, who(b), "not used")
+			})
+		})
+	}
+}
+
+func TestF24_FiftyRequestsWhenTheIdleRowIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTestStore()
+		w := newWorld(t, func(o *wecom.Options) { o.SessionStore, o.IdleTimeout = store, 30*time.Minute })
+		b := w.signedIn("zhangsan")
+		time.Sleep(10 * time.Minute)
+		store.commit.Store(0)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { assert.Equal(t, 200, b.Tab().GetNoFollow("/").Status) })
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, store.commit.Load(), int64(2))
+	})
+}
+
+func TestSessionsAreWrittenOnce(t *testing.T) {
+	store := newTestStore()
+	w := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+	b := w.signedIn("zhangsan")
+	assert.Equal(t, int64(1), store.commit.Load())
+	for range 100 {
+		b.GetNoFollow("/")
+	}
+	assert.Equal(t, int64(1), store.commit.Load())
+	assert.Zero(t, store.del.Load())
+}
+
+func TestMemoryStoreForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.SessionLifetime, o.IdleTimeout = time.Hour, time.Minute })
+		for range 3 {
+			for range 50 {
+				w.signedIn("zhangsan")
+			}
+			time.Sleep(2 * time.Hour)
+		}
+		assert.Equal(t, "zhangsan", who(w.signedIn("zhangsan")))
+	})
+}
+
+func sessionCookie(b *wecomtest.Browser) string {
+	for _, c := range b.Cookies("/") {
+		if !strings.Contains(strings.TrimPrefix(c.Name, "__Host-wecom-"), "-") {
+			return c.Name
+		}
+	}
+	return ""
+}
