@@ -59,6 +59,9 @@ func Do(ctx context.Context, rt http.RoundTripper, r Request) ([]byte, error) {
 
 // once reports as sent everything that may have reached the server.
 func once(ctx context.Context, rt http.RoundTripper, r Request) (body []byte, sent bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
 	// A connection that was asked for and not got proves that nothing was
 	// written. A RoundTripper that reports neither proves nothing.
 	var asked, got atomic.Bool
