@@ -1,0 +1,290 @@
+package wecom_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+func withProfile(o *wecom.Options) { o.Profile, o.Scope = true, "snsapi_privateinfo" }
+
+func requiredProfile(o *wecom.Options) { withProfile(o); o.ProfileRequired = true }
+
+// identity is what the session says about who is signed in.
+func identity(t *testing.T, b *wecomtest.Browser) wecom.Identity {
+	t.Helper()
+	var id wecom.Identity
+	res := b.Fetch("GET", "/wecom/session", "")
+	require.Equal(t, 200, res.Status, res.Body)
+	require.NoError(t, res.JSON(&id))
+	return id
+}
+
+// bubble runs a test on a clock of its own, so that pauses cost no time.
+func bubble(test func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) { synctest.Test(t, test) }
+}
+
+// What is granted when: page and scope, age of the app, the administrator's choice, visible range.
+func TestProfileSaysWhatWasGranted(t *testing.T) {
+	record := wecom.Identity{Name: "张三", Departments: []int64{2}}
+	whole := wecom.Identity{Name: "张三", Departments: []int64{2},
+		BizMail: "zhangsan@corp.example.com", Email: "zhangsan@mail.example.net", Mobile: "13800000001",
+		AvatarURL: "https://wework.qpic.cn/wwpic/fake_zhangsan/0"}
+	mailOnly := record
+	mailOnly.BizMail = whole.BizMail
+	mailOnly.AvatarURL = "https://wework.qpic.cn/wwpic/default/0" // WeCom's stock picture
+
+	for name, tt := range map[string]struct {
+		who    string
+		inApp  bool
+		option func(*wecom.Options)
+		app    func(*wecomtest.App)
+		want   wecom.Identity
+	}{
+		"off":                               {"zhangsan", true, func(o *wecom.Options) { o.Scope = "snsapi_privateinfo" }, nil, wecom.Identity{}},
+		"in WeCom, with consent":            {"zhangsan", true, withProfile, nil, whole},
+		"in WeCom, silent":                  {"zhangsan", true, func(o *wecom.Options) { o.Profile = true }, nil, record},
+		"web login, whatever the scope":     {"zhangsan", false, withProfile, nil, record},
+		"an app from before June 2022":      {"zhangsan", false, func(o *wecom.Options) { o.Profile = true }, func(a *wecomtest.App) { a.LegacyFields = true }, whole},
+		"one field ticked":                  {"zhangsan", true, withProfile, func(a *wecomtest.App) { a.SensitiveFields = []string{"biz_mail"} }, mailOnly},
+		"no right to ask for fields: 92001": {"zhangsan", true, withProfile, func(a *wecomtest.App) { a.SensitiveFields = []string{} }, record},
+		"outside the visible range":         {"sunqi", false, withProfile, nil, wecom.Identity{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, tt.option)
+			app := w.fake.App()
+			if tt.app != nil {
+				tt.app(&app)
+			}
+			w.fake.AddApp(app)
+			b := w.browser().SignInAs(tt.who)
+			if tt.inApp {
+				b.InApp()
+			}
+			require.Equal(t, 200, b.Get("/").Status)
+			id := identity(t, b)
+			assert.Equal(t, tt.who, id.UserID)
+			tt.want.Provider, tt.want.CorpID, tt.want.AppID = id.Provider, id.CorpID, id.AppID
+			tt.want.UserID, tt.want.AuthenticatedAt = tt.who, id.AuthenticatedAt
+			assert.Equal(t, tt.want, id)
+		})
+	}
+}
+
+func TestProfileIsOfMembersOnly(t *testing.T) {
+	w := newWorld(t, requiredProfile, func(o *wecom.Options) { o.AllowOutsiders, o.AllowLinkedCorps = true, true })
+	for _, somebody := range []string{"oFakeOutsider0000000000000001", "wwfedcba9876543210/zhouba"} {
+		b := w.browser().SignInAs(somebody).InApp()
+		require.Equal(t, 200, b.Get("/").Status)
+		assert.Empty(t, identity(t, b).Name)
+	}
+	assert.Zero(t, w.fake.Calls("user/get")+w.fake.Calls("auth/getuserdetail"))
+}
+
+// Somebody else's details never come into an identity.
+func TestT17_ProfileOfSomebodyElse(t *testing.T) {
+	for _, op := range []string{"user/get", "auth/getuserdetail"} {
+		w := newWorld(t, withProfile)
+		w.fake.Always(op, wecomtest.Fault{Body: []byte(`{"errcode":0,"userid":"lisi","name":"李四","department":[3],"biz_mail":"lisi@corp.example.com"}`)})
+		b := w.browser().InApp()
+		require.Equal(t, 200, b.Get("/").Status)
+		id := identity(t, b)
+		assert.Equal(t, "zhangsan", id.UserID)
+		assert.NotContains(t, fmt.Sprint(id), "lisi", op)
+		assert.NotContains(t, fmt.Sprint(id), "李四", op)
+	}
+}
+
+// A failure of the details ends the sign-in only if that was asked for.
+func TestProfileFails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		op       string
+		fault    wecomtest.Fault
+		required int // the answer if the profile is required
+		code     string
+	}{
+		"record: not visible":       {"user/get", wecomtest.Fault{ErrCode: 60011}, 403, "not_allowed"},
+		"record: no right":          {"user/get", wecomtest.Fault{ErrCode: 48002}, 500, "setup_fault"},
+		"record: address untrusted": {"user/get", wecomtest.Fault{ErrCode: 60020}, 500, "setup_fault"},
+		"record: too many calls":    {"user/get", wecomtest.Fault{ErrCode: 45009}, 503, "busy"},
+		"record: busy":              {"user/get", wecomtest.Fault{ErrCode: -1}, 503, "wecom_unavailable"},
+		"record: lost":              {"user/get", wecomtest.Fault{Drop: wecomtest.DropAfter}, 503, "wecom_unavailable"},
+		"record: no JSON":           {"user/get", wecomtest.Fault{Body: []byte("<html>")}, 503, "wecom_unavailable"},
+		"record: HTTP 502":          {"user/get", wecomtest.Fault{Status: 502}, 503, "wecom_unavailable"},
+		"detail: no right":          {"auth/getuserdetail", wecomtest.Fault{ErrCode: 92001}, 500, "setup_fault"},
+		"detail: lost":              {"auth/getuserdetail", wecomtest.Fault{Drop: wecomtest.DropBefore}, 503, "wecom_unavailable"},
+		"detail: ticket expired":    {"auth/getuserdetail", wecomtest.Fault{ErrCode: 84014}, 403, "code_rejected"},
+	} {
+		t.Run(name, bubble(func(t *testing.T) {
+			w := newWorld(t, withProfile)
+			w.fake.Always(tt.op, tt.fault)
+			b := w.browser().InApp()
+			res := b.Get("/")
+			require.Equal(t, 200, res.Status, "the sign-in goes on: %s", res.Body)
+			assert.Equal(t, "zhangsan", who(b))
+			assert.Contains(t, w.logs.String(), "without their profile")
+
+			w = newWorld(t, requiredProfile)
+			w.fake.Always(tt.op, tt.fault)
+			b = w.browser().InApp()
+			res = b.Get("/")
+			assert.Equal(t, tt.required, res.Status)
+			assert.Empty(t, who(b))
+			assert.Contains(t, w.logs.String(), "code="+tt.code)
+		}))
+	}
+}
+
+// The profile leaves room for the rest of a sign-in, however slow WeCom is.
+func TestProfileTakesABoundedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, withProfile)
+		never := make(chan struct{})
+		w.fake.Always("user/get", wecomtest.Fault{Until: never})
+		w.fake.Always("auth/getuserdetail", wecomtest.Fault{Until: never})
+		w.fake.Always("auth/getuserinfo", wecomtest.Fault{Delay: 4 * time.Second})
+		began := time.Now()
+		b := w.browser().InApp()
+		res := b.Get("/")
+		assert.Equal(t, 200, res.Status, res.Body)
+		assert.Equal(t, "zhangsan", who(b))
+		assert.LessOrEqual(t, time.Since(began), 7*time.Second)
+	})
+}
+
+// Canaries: the user_ticket, the mobile number, the mailboxes and the avatar
+// reach no log at any level, whatever goes wrong, and no answer but that of GET /wecom/session.
+func TestT20_ProfileReachesNoLog(t *testing.T) { synctest.Test(t, profileReachesNoLog) }
+
+func profileReachesNoLog(t *testing.T) {
+	var logs, answers bytes.Buffer
+	var tickets []string
+	const (
+		mobile, email, mail = "13987654321", "canary@mail.example.net", "canary@corp.example.com"
+		avatar              = "https://wework.qpic.cn/wwpic/canary/0"
+	)
+	options := []func(*wecom.Options){withProfile, requiredProfile}
+	faults := []wecomtest.Fault{
+		{}, {ErrCode: 84015}, {ErrCode: 60011}, {ErrCode: 48002}, {ErrCode: 40014}, {ErrCode: -1}, {Status: 500},
+		{Drop: wecomtest.DropMidway}, {Body: []byte(`{"errcode":0,"userid":"lisi","mobile":"` + mobile + `"}`)},
+		{Body: []byte(`{"errcode":0,"userid":7,"mobile":"` + mobile + `","email":"` + email + `"}`)},
+		{Body: []byte(`{"errcode":0,"mobile":"` + mobile + `"`)},
+	}
+	for _, option := range options {
+		for _, fault := range faults {
+			for _, op := range []string{"user/get", "auth/getuserdetail"} {
+				w := newWorld(t, option, func(o *wecom.Options) {
+					o.Recheck = time.Minute
+					o.Logger = slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.Level(-100), AddSource: true}))
+					o.Transport = spyTransport{o.Transport, func(res *http.Response, body []byte) {
+						var answer struct {
+							Ticket string `json:"user_ticket"`
+						}
+						if json.Unmarshal(body, &answer) == nil && answer.Ticket != "" {
+							tickets = append(tickets, answer.Ticket)
+						}
+					}}
+				})
+				w.fake.AddMember(wecomtest.Member{UserID: "canary", Name: "金丝雀", Departments: []int64{2}, Mobile: mobile, Email: email, BizMail: mail, Avatar: avatar})
+				if fault.ErrCode != 0 {
+					fault.ErrMsg = "echo " + mobile + " " + email + " " + mail
+				}
+				w.fake.Always(op, fault)
+				b := w.browser().SignInAs("canary").InApp()
+				res := b.Get("/page")
+				fmt.Fprintln(&answers, res.Header, res.Body, res.URL, b.Cookies("/"), b.Cookies("/wecom/callback"))
+				for _, hop := range res.Hops {
+					fmt.Fprintln(&answers, hop.URL)
+				}
+				_ = w.auth.Revoke(t.Context(), wecom.Identity{UserID: "canary"})
+				_, err := w.auth.Client().UserIDByMobile(t.Context(), mobile)
+				fmt.Fprintln(&answers, err)
+			}
+		}
+	}
+	require.Greater(t, len(tickets), 20, "WeCom gave tickets")
+	require.Contains(t, logs.String(), "without their profile")
+	for _, canary := range append(tickets, mobile, email, mail, avatar, "金丝雀") {
+		assert.False(t, strings.Contains(logs.String(), canary), "a log line holds %q", canary)
+		assert.False(t, strings.Contains(answers.String(), canary), "an answer holds %q", canary)
+	}
+}
+
+// A user_ticket stays within the sign-in.
+func TestT20_TicketIsNotKept(t *testing.T) {
+	var ticket string
+	store := newTestStore()
+	w := newWorld(t, withProfile, func(o *wecom.Options) {
+		o.SessionStore = store
+		o.Transport = spyTransport{o.Transport, func(res *http.Response, body []byte) {
+			var answer struct {
+				Ticket string `json:"user_ticket"`
+			}
+			if json.Unmarshal(body, &answer) == nil && answer.Ticket != "" {
+				ticket = answer.Ticket
+			}
+		}}
+	})
+	b := w.browser().InApp()
+	require.Equal(t, 200, b.Get("/").Status)
+	require.NotEmpty(t, ticket)
+	for _, row := range store.rows() {
+		assert.NotContains(t, string(row), ticket)
+	}
+	assert.NotContains(t, b.Fetch("GET", "/wecom/session", "").Body, ticket)
+}
+
+func TestProfileOptions(t *testing.T) {
+	o := sound()
+	o.ProfileRequired = true
+	_, err := wecom.New(o)
+	assert.ErrorContains(t, err, "ProfileRequired")
+}
+
+// A spyTransport shows each answer's body.
+type spyTransport struct {
+	next http.RoundTripper
+	see  func(*http.Response, []byte)
+}
+
+func (s spyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := s.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	var body bytes.Buffer
+	_, readErr := body.ReadFrom(res.Body)
+	_ = res.Body.Close()
+	s.see(res, body.Bytes())
+	res.Body = &replay{bytes.NewReader(body.Bytes()), readErr}
+	return res, nil
+}
+
+// A replay is a body that ends as the first one did.
+type replay struct {
+	*bytes.Reader
+	end error
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && r.end != nil {
+		err = r.end
+	}
+	return n, err
+}
+
+func (r *replay) Close() error { return nil }
