@@ -180,7 +180,7 @@ func (m *Middleware) logFailure(r *http.Request, level slog.Level, f *Failure) {
 	}
 	var api *APIError
 	if errors.As(f.Err, &api) {
-		attrs = append(attrs, slog.Int("errcode", api.Code))
+		attrs = append(attrs, slog.Int("errcode", api.Code), slog.String("hint", api.Hint))
 	}
 	if f.Err != nil {
 		attrs = append(attrs, slog.String("cause", f.Err.Error()))

@@ -313,12 +313,28 @@ func (s *sessions) load(r *http.Request) (*http.Request, error) {
 		token = c.Value
 	}
 	ctx, err := bounded(probe, false, func(context.Context) (context.Context, error) {
-		return s.manager.Load(probe, token)
+		ctx, err := s.manager.Load(probe, token)
+		if err != nil && s.undecodable(token) {
+			return s.manager.Load(probe, "")
+		}
+		return ctx, err
 	})
 	if err != nil {
 		return r, err
 	}
 	return r.WithContext(ctx), nil
+}
+
+// undecodable says that Load failed for what the session holds, after an upgrade
+// perhaps, and not for the store: that is no session, or the browser would be shut out for ever.
+func (s *sessions) undecodable(token string) bool {
+	sum := sha256.Sum256([]byte(token)) // checkManager insists on HashTokenInStore
+	row, found, err := s.manager.Store.Find(base64.RawURLEncoding.EncodeToString(sum[:]))
+	if err != nil || !found {
+		return false
+	}
+	_, _, err = s.manager.Codec.Decode(row)
+	return err != nil
 }
 
 // saving wraps next so that the application's session is saved if it was loaded here.

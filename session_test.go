@@ -483,6 +483,19 @@ func TestF23_UndecodableRow(t *testing.T) {
 	assert.Equal(t, "zhangsan", who(b))
 }
 
+func TestF23_UndecodableApplicationSession(t *testing.T) {
+	store := newTestStore()
+	w := newWorld(t, func(o *wecom.Options) { carriers["scs session"](o, store) })
+	b := w.signedIn("zhangsan")
+	for key := range store.rows() {
+		require.NoError(t, store.MemStore.Commit(key, []byte("written by another version"), time.Now().Add(time.Hour)))
+	}
+	res := b.Fetch("GET", "/wecom/session", "")
+	assert.Equal(t, 401, res.Status)
+	assert.Equal(t, 200, b.Click("/wecom/login").Status)
+	assert.Equal(t, "zhangsan", who(b))
+}
+
 func TestSessionsEnd(t *testing.T) {
 	t.Run("lifetime", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
