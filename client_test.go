@@ -976,3 +976,14 @@ func TestF1_ManyCallsShareOneToken(t *testing.T) {
 	assert.Equal(t, 1, api.count("gettoken"))
 	assert.Equal(t, 200, api.count("user/get"))
 }
+
+func TestAClientIsATokenSource(t *testing.T) {
+	api := &scriptedAPI{}
+	c := newTestClient(t, api)
+	o := clientOptions(&scriptedAPI{script: inTurn("user/get", errcode(42001), errcode(0))})
+	o.TokenSource = c
+	second, err := wecom.NewClient(o)
+	require.NoError(t, err)
+	require.NoError(t, second.Call(t.Context(), "GET", "user/get", nil, nil, nil))
+	assert.Equal(t, 2, api.count("gettoken"), "the second client's report reaches the first")
+}

@@ -508,3 +508,33 @@ func TestBothPagesForScripts(t *testing.T) {
 		assert.Contains(t, answer[page], "&state="+answer["state"])
 	}
 }
+
+// A partner is a Provider of a program's own.
+type partner struct{}
+
+func (partner) App() wecom.App { return wecom.App{Provider: "partner", AppID: "1"} }
+func (partner) AuthorizeURL(a wecom.Attempt) string {
+	return "https://partner.example.com/?state=" + a.State
+}
+func (partner) Identify(context.Context, string) (wecom.Identity, error) {
+	return wecom.Identity{Provider: "partner", AppID: "1", OpenID: "o1"}, nil
+}
+
+func TestClientBesideAnotherProvider(t *testing.T) {
+	api := &scriptedAPI{}
+	o := corpOptions(api)
+	o.Provider, o.StateKey = partner{}, wecom.NewSecret(strings.Repeat("k", 32))
+	auth, err := wecom.New(o)
+	require.NoError(t, err)
+	require.NoError(t, auth.Client().Call(t.Context(), "GET", "user/get", nil, nil, nil))
+	assert.Equal(t, 1, api.count("user/get"))
+
+	o.CorpID, o.AgentID, o.Secret = "", "", wecom.Secret{}
+	auth, err = wecom.New(o)
+	require.NoError(t, err)
+	require.Error(t, auth.Client().Call(t.Context(), "GET", "user/get", nil, nil, nil), "there is no app to call as")
+
+	o.CorpID, o.Secret = "ww/1", wecom.NewSecret(canarySecret)
+	_, err = wecom.New(o)
+	require.ErrorContains(t, err, "CorpID")
+}
