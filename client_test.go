@@ -873,7 +873,9 @@ func TestT20_NoErrorHoldsASecret(t *testing.T) {
 			return o
 		},
 		"proxy": func(t testing.TB) wecom.Options {
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.RequestURI, http.StatusProxyAuthRequired) }))
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				http.Error(w, r.RequestURI, http.StatusProxyAuthRequired)
+			}))
 			t.Cleanup(s.Close)
 			proxy, _ := url.Parse(s.URL)
 			o := clientOptions(&http.Transport{Proxy: http.ProxyURL(proxy)})
