@@ -283,10 +283,15 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 		return nil, nil, &answerError{op, errors.New("there is no errcode")}
 	case code != 0:
 		hint, _, _ := answer.String("errmsg")
-		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: int(code), Hint: hide.Clean(hint, 300)}
+		hint = hide.Clean(personal.ReplaceAllString(hint, "[REDACTED]"), 300)
+		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: int(code), Hint: hint}
 	}
 	return text, answer, nil
 }
+
+// personal matches e-mail addresses and mobile numbers, which no errmsg needs to
+// bring into a log. Longer runs of digits are WeCom's own: they name the request.
+var personal = regexp.MustCompile(`[^\s"'<>()\[\],;:=]+@[^\s"'<>()\[\],;:=]+|\b(?:86)?1[3-9][0-9]{9}\b`)
 
 // An answerError is an answer with status 200 that is none of WeCom's.
 type answerError struct {

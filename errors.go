@@ -21,7 +21,7 @@ type APIError struct {
 	// Code is the errcode.
 	Code int
 	// Hint is WeCom's errmsg, made printable, cut to 300 bytes and rid of our
-	// secrets. It names this server's IP address and is for logs only; its
+	// secrets, of e-mail addresses and mobile numbers. It names this server's IP address and is for logs only; its
 	// wording is not stable. The text of Error does not contain it.
 	Hint string
 }
