@@ -2,6 +2,7 @@ package allow
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -72,6 +73,9 @@ func fetchTag(ctx context.Context, api *wecom.Client, id int64) (tag, error) {
 	query := url.Values{"tagid": {strconv.FormatInt(id, 10)}}
 	if err := api.Call(ctx, http.MethodGet, "tag/get", query, nil, &list); err != nil {
 		return tag{}, err
+	}
+	if list.Users == nil && list.Departments == nil {
+		return tag{}, errors.New("allow: the answer of tag/get holds neither members nor departments")
 	}
 	t := tag{map[string]bool{}, list.Departments}
 	for _, u := range list.Users {
