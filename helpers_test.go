@@ -116,6 +116,48 @@ func request(method, target string) *http.Request {
 	return r
 }
 
+// fixed makes a middleware that signs everybody in as the code says, without WeCom.
+func fixed(t testing.TB, change ...func(*wecom.Options)) *wecom.Middleware {
+	t.Helper()
+	o := wecom.Options{
+		Provider:    fixedProvider{},
+		StateKey:    wecom.NewSecret(strings.Repeat("k", 32)),
+		CallbackURL: site + "/wecom/callback",
+		Logger:      slog.New(slog.DiscardHandler),
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	m, err := wecom.New(o)
+	require.NoError(t, err)
+	return m
+}
+
+// signInFixed signs in to a middleware of fixed's and returns the cookies.
+func signInFixed(t testing.TB, m *wecom.Middleware, code string) []*http.Cookie {
+	t.Helper()
+	start := do(m.Routes(), request("GET", "/wecom/login"))
+	require.Equal(t, 302, start.Code)
+	u, err := url.Parse(start.Header().Get("Location"))
+	require.NoError(t, err)
+	r := request("GET", "/wecom/callback?code="+code+"&state="+u.Query().Get("state"))
+	for _, c := range start.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	done := do(m.Routes(), r)
+	require.Equal(t, 303, done.Code, done.Body)
+	return done.Result().Cookies()
+}
+
+// cookieHeader is the Cookie header that holds them.
+func cookieHeader(cookies []*http.Cookie) string {
+	var list []string
+	for _, c := range cookies {
+		list = append(list, c.Name+"="+c.Value)
+	}
+	return strings.Join(list, "; ")
+}
+
 func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)

@@ -183,7 +183,7 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "" && !prefetch(r) {
 			w.Header().Set("Refresh", "0; url="+m.LoginURL(returnTo)) // old web-views, which do not say that they navigate
 		}
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL("")})
+		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
 	}
 }
 
@@ -334,8 +334,8 @@ func (m *Middleware) requestTarget(r *http.Request) string {
 	}
 	if m.mount != "" {
 		// http.StripPrefix leaves RequestURI alone, a proxy that strips does not.
-		path, _, _ := strings.Cut(target, "?")
-		if path != m.mount+r.URL.EscapedPath() {
+		// Spellings differ, so what they mean is compared.
+		if u, err := url.ParseRequestURI(target); err != nil || u.Path != m.mount+r.URL.Path {
 			target = m.mount + target
 		}
 	}
