@@ -453,8 +453,7 @@ func (v *visit) render(status int, name string, w view) *answer {
 	a := newAnswer(status, "text/html; charset=utf-8", b.Bytes())
 	a.header.Set("Cache-Control", "no-store")
 	a.header.Set("X-Content-Type-Options", "nosniff")
-	a.header.Set("X-Frame-Options", "DENY")
-	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'")
+	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'")
 	return a
 }
 
