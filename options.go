@@ -324,30 +324,12 @@ func (c *checks) app(o Options) {
 		}
 		return
 	}
-	switch {
-	case o.CorpID == "":
-		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
-	case !corpIDForm.MatchString(o.CorpID):
-		c.bad("CorpID %q: want letters, digits, - and _ only", o.CorpID)
-	}
-	needsAgent := o.Page != PageInApp || o.Scope == "snsapi_privateinfo"
-	switch {
-	case o.AgentID == "" && needsAgent:
+	c.client(o)
+	if o.AgentID == "" && (o.Page != PageInApp || o.Scope == "snsapi_privateinfo") {
 		c.bad("AgentID is missing: the web-login page and snsapi_privateinfo need it; it stands on the app's page in the admin console")
-	case o.AgentID != "" && !digits.MatchString(o.AgentID):
-		c.bad("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
-	}
-	if o.Secret.Reveal() == "" && o.TokenSource == nil {
-		c.bad("Secret is missing: it stands on the app's page in the admin console (or set TokenSource and StateKey)")
 	}
 	if o.Secret.Reveal() == "" && o.TokenSource != nil && o.StateKey.Reveal() == "" {
 		c.bad("StateKey is missing: without Secret there is nothing to derive it from")
-	}
-	if s := o.Secret.Reveal(); s != strings.TrimSpace(s) {
-		c.bad("Secret begins or ends with white space")
-	}
-	if o.TokenSource != nil && o.TokenStore != nil {
-		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
 	}
 }
 
@@ -459,8 +441,7 @@ func (c *checks) rest(o Options) {
 			c.bad("TrustedProxies[%d] is not a valid prefix", i)
 		}
 	}
-	for _, e := range []struct{ name, url string }{
-		{"Endpoints.API", o.Endpoints.API},
+	for _, e := range []struct{ name, url string }{ // client checks the API's
 		{"Endpoints.Authorize", o.Endpoints.Authorize},
 		{"Endpoints.WebLogin", o.Endpoints.WebLogin},
 	} {

@@ -173,7 +173,7 @@ func TestOptions(t *testing.T) {
 		}, nil},
 		{"provider with what belongs to the built-in one", func(o *wecom.Options) {
 			*o = wecom.Options{CallbackURL: o.CallbackURL, Provider: fixedProvider{}, StateKey: stateKey, Scope: "snsapi_base"}
-		}, []string{"Scope and Page"}},
+		}, []string{"Scope, Page"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.desc, func(t *testing.T) {
