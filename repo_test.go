@@ -58,7 +58,7 @@ func TestNestedModules(t *testing.T) {
 			for _, r := range m.Require {
 				if r.Path == modulePath || strings.HasPrefix(r.Path, modulePath+"/") {
 					// go mod tidy does not read go.work: it finds what is not released by the replace alone.
-					assert.Equal(t, r.Version == "v0.0.0", slices.Contains(m.replaced(), r.Path), "replaced until it is released: %s", r.Path)
+					assert.Equal(t, strings.HasPrefix(r.Version, "v0.0.0"), slices.Contains(m.replaced(), r.Path), "replaced until it is released: %s", r.Path)
 				}
 			}
 			for _, r := range m.Replace {
