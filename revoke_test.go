@@ -1,0 +1,445 @@
+package wecom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/allow"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// The codes of a codeProvider say who signs in: "user.anything".
+type codeProvider struct{}
+
+func (codeProvider) App() wecom.App {
+	return wecom.App{Provider: "codes", CorpID: "ww1", AppID: "1"}
+}
+func (codeProvider) AuthorizeURL(a wecom.Attempt) string {
+	return "https://codes.test/?state=" + a.State
+}
+func (p codeProvider) Identify(_ context.Context, code string) (wecom.Identity, error) {
+	user, _, _ := strings.Cut(code, ".")
+	app := p.App()
+	return wecom.Identity{Provider: app.Provider, CorpID: app.CorpID, AppID: app.AppID, UserID: user}, nil
+}
+
+func newCodeAuth(t testing.TB, store scs.Store) *wecom.Middleware {
+	t.Helper()
+	auth, err := wecom.New(wecom.Options{
+		CallbackURL: site + "/wecom/callback", Provider: codeProvider{}, SessionStore: store,
+		StateKey: wecom.NewSecret(strings.Repeat("k", 32)), Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return auth
+}
+
+// codeSession signs somebody in and returns the session's cookie.
+func codeSession(t testing.TB, app http.Handler, code string) *http.Cookie {
+	t.Helper()
+	start := do(app, request("GET", "/"))
+	_, state, _ := strings.Cut(start.Header().Get("Location"), "state=")
+	r := request("GET", "/wecom/callback?code="+code+"&state="+state)
+	for _, c := range start.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	for _, c := range do(app, r).Result().Cookies() {
+		if len(c.Value) == 43 {
+			return c
+		}
+	}
+	t.Fatal("no session")
+	return nil
+}
+
+func isIn(app http.Handler, session *http.Cookie) bool {
+	r := request("GET", "/")
+	r.AddCookie(session)
+	return do(app, r).Code == http.StatusOK
+}
+
+// 10,000 sessions of 1,000 people. One is revoked, by one write; then everybody.
+func TestT26_B9_Revoke(t *testing.T) {
+	const people, each = 1000, 10
+	for name, store := range map[string]*testStore{"our memory": nil, "a store": newTestStore()} {
+		t.Run(name, func(t *testing.T) {
+			auth := newCodeAuth(t, nil)
+			if store != nil {
+				auth = newCodeAuth(t, store)
+			}
+			app := auth.Handler(hello())
+			var sessions [people][each]*http.Cookie
+			for p := range people {
+				for s := range each {
+					sessions[p][s] = codeSession(t, app, fmt.Sprintf("User%d.%d", p, s))
+				}
+			}
+			writes := func() int64 {
+				if store == nil {
+					return 0
+				}
+				return store.commit.Load() + store.del.Load()
+			}
+			check := func(revoked func(person int) bool) {
+				t.Helper()
+				for p := range people {
+					for s := range each {
+						if isIn(app, sessions[p][s]) == revoked(p) {
+							t.Fatalf("session %d of person %d: revoked should be %t", s, p, revoked(p))
+						}
+					}
+				}
+			}
+			check(func(int) bool { return false })
+
+			before := writes()
+			require.NoError(t, auth.Revoke(t.Context(), wecom.Identity{UserID: "uSER7"}))
+			if store != nil {
+				assert.EqualValues(t, 1, writes()-before)
+			}
+			check(func(p int) bool { return p == 7 })
+			assert.True(t, isIn(app, codeSession(t, app, "user7.again")), "who signs in anew is in")
+
+			before = writes()
+			require.NoError(t, auth.RevokeAll(t.Context()))
+			if store != nil {
+				assert.EqualValues(t, 1, writes()-before)
+			}
+			check(func(int) bool { return true })
+			assert.True(t, isIn(app, codeSession(t, app, "user8.again")))
+		})
+	}
+}
+
+func BenchmarkRevoke(b *testing.B) {
+	auth := newCodeAuth(b, nil)
+	app := auth.Handler(hello())
+	for i := range 10_000 {
+		codeSession(b, app, fmt.Sprintf("user%d.%d", i%1000, i))
+	}
+	for b.Loop() {
+		if err := auth.Revoke(b.Context(), wecom.Identity{UserID: "user7"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// A session whose sign-in began before the revocation is none, though its row is written after it.
+func TestT26_RevokeDuringASignIn(t *testing.T) {
+	asked, release := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) {
+			asked <- struct{}{}
+			<-release
+			return true, nil
+		}
+	})
+	b := w.browser()
+	callback := w.held(b, "/")
+	arrived := make(chan *wecomtest.Response)
+	go func() { arrived <- b.Follow(callback) }()
+	<-asked
+	require.NoError(t, w.auth.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+	close(release)
+	<-arrived
+	assert.Empty(t, who(b))
+}
+
+// Replicas share the store. The others follow within two seconds.
+func TestT26_RevokeOnAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTestStore()
+		here, there := newCodeAuth(t, store), newCodeAuth(t, store)
+		app := there.Handler(hello())
+		sessions := map[string]*http.Cookie{}
+		for _, user := range []string{"zhangsan", "lisi"} {
+			sessions[user] = codeSession(t, app, user+".1")
+			require.True(t, isIn(app, sessions[user]))
+		}
+		require.True(t, isIn(here.Handler(hello()), sessions["zhangsan"]), "one session, all replicas")
+
+		time.Sleep(time.Second)
+		require.NoError(t, here.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+		assert.False(t, isIn(here.Handler(hello()), sessions["zhangsan"]), "at once where it was called")
+		time.Sleep(2 * time.Second)
+		assert.False(t, isIn(app, sessions["zhangsan"]))
+		assert.True(t, isIn(app, sessions["lisi"]))
+
+		require.NoError(t, here.RevokeAll(t.Context()))
+		time.Sleep(2 * time.Second)
+		assert.False(t, isIn(app, sessions["lisi"]))
+		fresh := codeSession(t, app, "lisi.2")
+		for range 10 {
+			assert.True(t, isIn(app, fresh))
+			assert.False(t, isIn(app, sessions["lisi"]))
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// A revocation outlives every session that it ends.
+func TestT26_RevocationLastsAsLongAsTheSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTestStore()
+		auth := newCodeAuth(t, store)
+		session := codeSession(t, auth.Handler(hello()), "zhangsan.1")
+		require.NoError(t, auth.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+		for range 12 * 6 {
+			time.Sleep(10 * time.Minute)
+			require.False(t, isIn(newCodeAuth(t, store).Handler(hello()), session), "also for a replica that starts later")
+		}
+	})
+}
+
+func TestRevokeNobody(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("zhangsan")
+	assert.Error(t, w.auth.Revoke(t.Context(), wecom.Identity{}))
+	assert.Error(t, w.auth.Revoke(t.Context(), wecom.Identity{Name: "张三"}))
+	require.NoError(t, w.auth.Revoke(t.Context(), wecom.Identity{OpenID: "zhangsan"}), "somebody else: an openid is no user id")
+	require.NoError(t, w.auth.Revoke(t.Context(), wecom.Identity{LinkedUserID: "ww1/zhangsan"}))
+	assert.Equal(t, "zhangsan", who(b))
+
+	var zero wecom.Middleware
+	assert.Error(t, zero.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+	assert.Error(t, zero.RevokeAll(t.Context()))
+}
+
+func TestRevokeSaysWhenTheStoreFails(t *testing.T) {
+	store := newTestStore()
+	auth := newCodeAuth(t, store)
+	app := auth.Handler(hello())
+	session := codeSession(t, app, "zhangsan.1")
+	cause := errors.New("disk full")
+	store.set(func() { store.fail["Commit"] = cause })
+	assert.ErrorIs(t, auth.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}), cause)
+	assert.False(t, isIn(app, session), "this process heeds it all the same")
+}
+
+// --- looking members up again
+
+func recheckEvery(d time.Duration) func(*wecom.Options) {
+	return func(o *wecom.Options) { o.Recheck = d }
+}
+
+// away is everything by which a member stops being one whom the app may admit.
+var away = map[string]func(*wecomtest.Fake){
+	"disabled": func(f *wecomtest.Fake) { f.DisableMember("zhangsan") },
+	"removed":  func(f *wecomtest.Fake) { f.RemoveMember("zhangsan") },
+	"left": func(f *wecomtest.Fake) {
+		m, _ := f.Member("zhangsan")
+		m.Status = wecomtest.Resigned
+		f.AddMember(m)
+	},
+	"out of the visible range": func(f *wecomtest.Fake) {
+		m, _ := f.Member("zhangsan")
+		m.Departments, m.MainDepartment = []int64{5}, 5
+		f.AddMember(m)
+	},
+}
+
+// A member who leaves is out within one interval, on every session, and nobody else is.
+func TestT26_RecheckFindsWhoLeft(t *testing.T) {
+	for name, leave := range away {
+		t.Run(name, bubble(func(t *testing.T) {
+			const every = 10 * time.Minute
+			w := newWorld(t, recheckEvery(every))
+			var theirs []*wecomtest.Browser
+			for range 3 {
+				theirs = append(theirs, w.signedIn("zhangsan"))
+			}
+			other := w.signedIn("lisi")
+			browse := func(d time.Duration) {
+				for range d / time.Minute {
+					for _, b := range append(theirs, other) {
+						b.Fetch("GET", "/api", "")
+					}
+					time.Sleep(time.Minute)
+					synctest.Wait()
+				}
+			}
+			browse(25 * time.Minute)
+			for _, b := range theirs {
+				assert.Equal(t, "zhangsan", who(b))
+			}
+			assert.LessOrEqual(t, w.fake.Calls("user/get"), 2*3, "one look-up a person and interval, whatever the number of sessions")
+
+			leave(w.fake)
+			browse(every)
+			for _, b := range theirs {
+				assert.Empty(t, who(b))
+			}
+			assert.Equal(t, "lisi", who(other))
+			assert.NotContains(t, w.logs.String(), "zhangsan", "logs name nobody")
+			assert.Contains(t, w.logs.String(), "no longer welcome")
+		}))
+	}
+}
+
+// WeCom being down logs nobody out, however long; and whoever left meanwhile goes when it is back.
+func TestT26_RecheckWhileWeComIsDown(t *testing.T) {
+	for name, fault := range map[string]wecomtest.Fault{
+		"refused":           {Drop: wecomtest.DropDial},
+		"lost":              {Drop: wecomtest.DropAfter},
+		"HTTP 500":          {Status: 500},
+		"HTTP 403, a proxy": {Status: 403, Body: []byte("<html>forbidden</html>")},
+		"hangs":             {Until: make(chan struct{})},
+		"busy":              {ErrCode: -1},
+		"too many calls":    {ErrCode: 45009},
+		"address untrusted": {ErrCode: 60020},
+		"no right":          {ErrCode: 48002},
+		"secret reset":      {ErrCode: 40001},
+		"token refused":     {ErrCode: 40014},
+		"malformed id":      {ErrCode: 40003},
+		"unheard of":        {ErrCode: 987654},
+		"status of words":   {Body: []byte(`{"errcode":0,"userid":"zhangsan","status":"gone"}`)},
+		"no status":         {Body: []byte(`{"errcode":0,"userid":"zhangsan"}`)},
+		"not activated":     {Body: []byte(`{"errcode":0,"userid":"zhangsan","status":4}`)},
+	} {
+		t.Run(name, bubble(func(t *testing.T) {
+			const every = 10 * time.Minute
+			if fault.Until != nil {
+				fault.Until = make(chan struct{}) // of this bubble
+			}
+			w := newWorld(t, recheckEvery(every))
+			b := w.signedIn("zhangsan")
+			w.fake.Always("*", fault)
+			for range 10 * every / time.Minute {
+				require.Equal(t, "zhangsan", who(b))
+				require.Equal(t, 200, b.Fetch("GET", "/api", "").Status)
+				time.Sleep(time.Minute)
+			}
+			assert.GreaterOrEqual(t, w.fake.Calls("user/get")+w.fake.Calls("gettoken"), 5, "it was asked")
+			w.fake.ClearFaults()
+			w.fake.DisableMember("zhangsan")
+			for range 2 * every / time.Minute {
+				b.Fetch("GET", "/api", "")
+				time.Sleep(time.Minute)
+			}
+			assert.Empty(t, who(b))
+		}))
+	}
+}
+
+// Authorize is asked again too.
+func TestRecheckAsksAuthorize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answer atomic.Value
+		type said struct {
+			ok    bool
+			err   error
+			panic bool
+		}
+		answer.Store(said{ok: true})
+		w := newWorld(t, recheckEvery(time.Minute), func(o *wecom.Options) {
+			o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) {
+				a := answer.Load().(said)
+				if a.panic {
+					panic("an authorizer's own fault")
+				}
+				return a.ok, a.err
+			}
+		})
+		b := w.signedIn("zhangsan")
+		browse := func() {
+			time.Sleep(2 * time.Minute)
+			b.Fetch("GET", "/api", "")
+			synctest.Wait()
+		}
+		for _, a := range []said{{ok: true}, {err: errors.New("could not tell")}, {panic: true}} {
+			answer.Store(a)
+			browse()
+			assert.Equal(t, "zhangsan", who(b), "%+v", a)
+		}
+		answer.Store(said{})
+		browse()
+		assert.Empty(t, who(b))
+	})
+}
+
+// A member who is moved to another department loses what a department's guard admitted.
+func TestRecheckWithDepartments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, recheckEvery(10*time.Minute), func(o *wecom.Options) { o.Profile, o.Authorize = true, allow.Departments(2) })
+		b := w.signedIn("zhangsan")
+		m, _ := w.fake.Member("zhangsan")
+		m.Departments = []int64{3}
+		w.fake.AddMember(m)
+		for range 11 {
+			b.Fetch("GET", "/api", "")
+			time.Sleep(time.Minute)
+		}
+		assert.Empty(t, who(b))
+	})
+}
+
+// The look-up is in the background: a request never waits for it, and few run at once.
+func TestRecheckIsInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, recheckEvery(time.Minute))
+		const people = 50
+		var browsers [people]*wecomtest.Browser
+		for i := range browsers {
+			user := fmt.Sprintf("member%d", i)
+			w.fake.AddMember(wecomtest.Member{UserID: user, Departments: []int64{2}})
+			browsers[i] = w.signedIn(user)
+		}
+		time.Sleep(2 * time.Minute)
+		var mu sync.Mutex
+		running, most := 0, 0
+		held := make(chan struct{})
+		w.fake.Always("user/get", wecomtest.Fault{Until: held, OnCall: func(*http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			running++
+			most = max(most, running)
+		}})
+		began := time.Now()
+		for _, b := range browsers {
+			assert.Equal(t, 200, b.Fetch("GET", "/api", "").Status)
+		}
+		assert.Zero(t, time.Since(began))
+		synctest.Wait()
+		assert.Equal(t, 8, most)
+		close(held)
+	})
+}
+
+func TestRecheckIsOffByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.signedIn("zhangsan")
+		w.fake.RemoveMember("zhangsan")
+		for range 11 {
+			time.Sleep(time.Hour)
+			assert.Equal(t, "zhangsan", who(b))
+		}
+		assert.Zero(t, w.fake.Calls("user/get"))
+	})
+}
+
+// Others than members cannot be looked up, and stay.
+func TestRecheckOfOutsiders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, recheckEvery(time.Minute), func(o *wecom.Options) { o.AllowOutsiders = true })
+		b := w.signedIn("oFakeOutsider0000000000000001")
+		for range 5 {
+			time.Sleep(2 * time.Minute)
+			assert.Equal(t, 200, b.Fetch("GET", "/api", "").Status)
+		}
+		assert.Zero(t, w.fake.Calls("user/get"))
+	})
+}
