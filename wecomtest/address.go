@@ -3,6 +3,7 @@ package wecomtest
 import (
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -128,6 +129,12 @@ func parseHost(authority string) (string, bool) {
 	host, err := url.PathUnescape(authority)
 	if err != nil || host == "" || strings.ContainsAny(host, " #%/<>?@\\^|\x00\x7f") {
 		return "", false
+	}
+	if _, port, ok := strings.Cut(host[strings.LastIndexByte(host, ']')+1:], ":"); ok {
+		if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
+			return "", false
+		}
+		host = strings.TrimSuffix(host, ":")
 	}
 	return host, true
 }

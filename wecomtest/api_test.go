@@ -91,9 +91,9 @@ func TestErrcodes(t *testing.T) {
 		{"good code, legacy", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE&agentid=1000002", "", 0},
 		{"legacy, foreign agent", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE&agentid=1000003", "", 40056},
 		{"code of another corp", func(w *world) {
-			w.fake.AddApp(wecomtest.App{CorpID: "wwother", AgentID: "1", Secret: "other"})
+			w.fake.AddApp(wecomtest.App{CorpID: "wwother", AgentID: "1000002", Secret: "other"})
 			w.fake.AddMember(wecomtest.Member{CorpID: "wwother", UserID: "zhangsan"})
-			w.code = w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan", CorpID: "wwother", AgentID: "1"})
+			w.code = w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan", CorpID: "wwother"})
 		}, "auth/getuserinfo?access_token=$TOKEN&code=$CODE", "", 40029},
 		{"code of another app", func(w *world) {
 			w.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: "third"})

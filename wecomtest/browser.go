@@ -231,7 +231,7 @@ func (b *Browser) Cookies(ref string) []*http.Cookie {
 // from ref, as in [Browser.Cookies], and reports whether it took the cookie.
 func (b *Browser) SetCookie(ref, line string) bool {
 	a, ok := b.typed(ref)
-	return ok && b.p.jar.set(a, line, reach{sameSite: true, top: true, safe: true}, b.p.fake.clock())
+	return ok && b.p.jar.set(a, line, b.p.fake.clock())
 }
 
 // Tab opens another tab: cookies and settings are shared, the history is not.
@@ -424,7 +424,7 @@ func (b *Browser) step(q *request, release bool) *Response {
 		// No cookies go to and come from another origin with a plain fetch.
 	} else if now := b.p.fake.clock(); !b.p.blocking() {
 		for _, line := range res.Header["Set-Cookie"] {
-			b.p.jar.set(q.to, line, b.reach(q), now)
+			b.p.jar.set(q.to, line, now)
 		}
 	}
 	if !q.navigation && q.from.origin() != q.to.origin() {

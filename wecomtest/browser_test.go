@@ -106,6 +106,11 @@ func TestRedirectsAsBrowsersResolveThem(t *testing.T) {
 		"javascript:alert(1)":       "",
 		"https://":                  "",
 		"https://a b/":              "",
+		"https://evil.test:x/":      "",
+		"https://evil.test:99999/":  "",
+		"https://evil.test:/":       "https://evil.test/",
+		"https://[::1]:8443/x":      "https://[::1]:8443/x",
+		"no+scheme.but-a:colon":     "",
 		"":                          "",
 		" https://evil.test/ ":      "https://evil.test/",
 		"https://%65vil.test/":      "https://evil.test/",
@@ -135,6 +140,11 @@ func TestRequestTargets(t *testing.T) {
 	assert.Error(t, b.Get("no url").Err)
 	assert.Error(t, b.Get("https://nowhere.test/").Err)
 	assert.Error(t, b.Get("/%zz").Err)
+	assert.Error(t, b.From(origin).Click("mailto:x").Err)
+	assert.Nil(t, b.Cookies("ftp://x"))
+	var n int
+	assert.NoError(t, (&wecomtest.Response{Body: "7"}).JSON(&n))
+	assert.Equal(t, 7, n)
 }
 
 // seen is an application that tells which headers it saw.
@@ -177,6 +187,9 @@ func TestFetchMetadata(t *testing.T) {
 	// A web login is ended by a script of WeCom's page; an in-app one by a real redirect.
 	assert.Equal(t, "GET cross-site|navigate|document|", newTab().Get(link(web, goodWeb)).Body)
 	assert.Equal(t, "GET none|navigate|document|?1", newTab().Get(link(inApp, goodInApp)).Body)
+	const sibling = "https://app.weixin.qq.com"
+	b2 := fake.Browser(sibling, seen("Sec-Fetch-Site")).SignInAs("lisi")
+	assert.Equal(t, "GET same-site", b2.From("https://evil.test").Click(link(web, goodWeb, "redirect_uri", sibling)).Body, "what came before does not count")
 	assert.Equal(t, "GET |||", b.FetchMetadata(false).Get("/").Body)
 }
 

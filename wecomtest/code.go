@@ -121,6 +121,11 @@ func (f *Fake) ticketFor(k *code, c *corp, a *App) string {
 	if !k.InApp || k.Scope != scopePrivate || k.AgentID == "" || m == nil || !c.sees(a, m) {
 		return ""
 	}
+	for old, t := range f.tickets {
+		if f.now().Sub(t.expires) > time.Hour {
+			delete(f.tickets, old)
+		}
+	}
 	t := random(64)
 	f.tickets[t] = &userTicket{
 		corp: c.id, agent: a.AgentID, userID: m.UserID, fields: k.fields,

@@ -49,7 +49,7 @@ type reach struct {
 
 // set stores what a Set-Cookie line of a response from a says, and reports
 // whether it was accepted.
-func (j *jar) set(a address, line string, via reach, now time.Time) bool {
+func (j *jar) set(a address, line string, now time.Time) bool {
 	c, persistent, ok := parseCookie(line, now)
 	if !ok {
 		return false
@@ -80,8 +80,7 @@ func (j *jar) set(a address, line string, via reach, now time.Time) bool {
 		strings.HasPrefix(name, "__secure-") && !c.secure,
 		strings.HasPrefix(name, "__host-") && (!c.secure || hadDomain || explicitPath != "/"),
 		c.name == "" && (strings.HasPrefix(strings.ToLower(c.value), "__secure-") || strings.HasPrefix(strings.ToLower(c.value), "__host-")),
-		c.sameSite == http.SameSiteNoneMode && !c.secure,
-		c.sameSite != http.SameSiteNoneMode && !via.sameSite && !via.top:
+		c.sameSite == http.SameSiteNoneMode && !c.secure:
 		return false
 	}
 	j.mu.Lock()
