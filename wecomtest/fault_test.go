@@ -340,7 +340,9 @@ func TestServer(t *testing.T) {
 	arrived := make(chan struct{})
 	fake.Script("auth/getuserdetail", wecomtest.Fault{Until: make(chan struct{}), OnCall: func(*http.Request) { close(arrived) }})
 	ended := make(chan any)
-	go func() { ended <- post(client, s.URL()+"/cgi-bin/auth/getuserdetail", strings.Repeat(" ", 1<<20))["error"] }()
+	go func() {
+		ended <- post(client, s.URL()+"/cgi-bin/auth/getuserdetail", strings.Repeat(" ", 1<<20))["error"]
+	}()
 	<-arrived
 	idle, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
 	require.NoError(t, err)
