@@ -64,24 +64,27 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("Open %s/ in a browser (Ctrl-C ends).\n在浏览器中打开 %s/ （按 Ctrl-C 结束）。\n", site, site)
-	return serve(ctx, listener, auth.Handler(pages()))
+	return serve(ctx, listener, auth.Handler(http.HandlerFunc(pages)))
 }
 
-// pages is the site itself. Everything in it runs for people who are signed in only.
-func pages() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/me", func(w http.ResponseWriter, r *http.Request) {
-		id, _ := wecom.FromContext(r.Context())
+// pages is the site itself: it runs for people who are signed in only. It is no
+// http.ServeMux, because that redirects paths such as /a//b to a tidier one,
+// and a path should come back from the sign-in as it went.
+func pages(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	id, _ := wecom.FromContext(r.Context())
+	w.Header().Set("Cache-Control", "no-store")
+	if r.URL.Path == "/api/me" {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
 		_ = json.NewEncoder(w).Encode(id)
-	})
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		id, _ := wecom.FromContext(r.Context())
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = page.Execute(w, map[string]any{"ID": id, "Path": r.RequestURI})
-	})
-	return mux
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_ = page.Execute(w, map[string]any{"ID": id, "Path": r.RequestURI})
 }
 
 //go:embed page.html
