@@ -1,0 +1,50 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// full says that the heavy repeats are wanted.
+var full = os.Getenv("WECOM_E2E_FULL") != ""
+
+// often returns n in a full run and fewer in an ordinary one.
+func often(fewer, n int) int {
+	if full {
+		return n
+	}
+	return fewer
+}
+
+// scratch is a directory that all tests share.
+var scratch string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if scratch, err = os.MkdirTemp("", "wecom-e2e-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	defer closeChromium()
+	return m.Run()
+}
+
+// quickstartProgram builds the quickstart, once.
+var quickstartProgram = sync.OnceValues(func() (string, error) {
+	name := filepath.Join(scratch, "quickstart")
+	cmd := exec.Command("go", "build", "-o", name, "./examples/quickstart")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return name, nil
+})
