@@ -203,6 +203,11 @@ func profileReachesNoLog(t *testing.T) {
 					fault.ErrMsg = "echo " + mobile + " " + email + " " + mail
 				}
 				w.fake.Always(op, fault)
+				if op == "user/get" {
+					app := w.fake.App()
+					app.SensitiveFields = []string{"mobile", "email"} // so that something is missing
+					w.fake.AddApp(app)
+				}
 				b := w.browser().SignInAs("canary").InApp()
 				res := b.Get("/page")
 				fmt.Fprintln(&answers, res.Header, res.Body, res.URL, b.Cookies("/"), b.Cookies("/wecom/callback"))
@@ -217,6 +222,7 @@ func profileReachesNoLog(t *testing.T) {
 	}
 	require.Greater(t, len(tickets), 20, "WeCom gave tickets")
 	require.Contains(t, logs.String(), "without their profile")
+	require.Contains(t, logs.String(), "did not give the whole profile")
 	for _, canary := range append(tickets, mobile, email, mail, avatar, "金丝雀") {
 		assert.False(t, strings.Contains(logs.String(), canary), "a log line holds %q", canary)
 		assert.False(t, strings.Contains(answers.String(), canary), "an answer holds %q", canary)
