@@ -26,6 +26,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -87,7 +88,7 @@ func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	}
 	value, err := within(ctx, func(ctx context.Context) (string, error) {
 		return s.client.Get(ctx, s.tokenKey(key)).Result()
-	})
+	}, nil)
 	switch {
 	case errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return wecom.Token{}, nil
@@ -108,14 +109,12 @@ func (s *Store) Update(ctx context.Context, key string, fn func(ctx context.Cont
 	l := lock{client: s.client, keys: []string{s.lockKey(key), s.tokenKey(key)}, owner: rand.Text()}
 	current, end, err := l.acquire(ctx)
 	if err != nil {
-		// The lock may be ours without our having heard.
-		go l.release(ctx)
 		return wecom.Token{}, fmt.Errorf("redisstore: lock: %w", err)
 	}
 	released := false
 	defer func() {
 		if !released { // fn failed, or panics
-			l.release(ctx)
+			l.release()
 		}
 	}()
 
@@ -124,6 +123,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(ctx context.Cont
 	t, err := fn(fnCtx, decode(current))
 	if err != nil {
 		return wecom.Token{}, err
+	}
+	if t.Value.Reveal() == "" {
+		return wecom.Token{}, errors.New("redisstore: there is no token to store")
 	}
 	err = l.commit(ctx, t)
 	released = err == nil
@@ -177,11 +179,17 @@ return 1`
 // acquire waits for the lock. It returns what is stored as the token and when the lock ends.
 func (l lock) acquire(ctx context.Context) (current string, end time.Time, err error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return "", end, err
+		}
 		end = time.Now().Add(lease) // before Redis begins to count
 		answer, err := within(ctx, func(ctx context.Context) ([]any, error) {
 			return l.client.Eval(ctx, acquireScript, l.keys, l.owner, lease.Milliseconds()).Slice()
-		})
+		}, l.release)
 		if err != nil {
+			// The lock may be ours without our having heard. If the answer is
+			// still to come, it is given back then: before, it might overtake.
+			go l.release()
 			return "", end, err
 		}
 		if len(answer) != 2 {
@@ -206,9 +214,9 @@ func (l lock) commit(ctx context.Context, t wecom.Token) error {
 	life := max(time.Until(t.Expires), 0) + grace
 	stored, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (int, error) {
 		return l.client.Eval(ctx, commitScript, l.keys, l.owner, value, life.Milliseconds()).Int()
-	})
+	}, nil)
 	switch {
-	case err != nil && t.Value.Reveal() != "" && strings.Contains(err.Error(), t.Value.Reveal()):
+	case err != nil && strings.Contains(err.Error(), t.Value.Reveal()):
 		return errors.New("redisstore: store: an error whose text holds the token") // a proxy's that repeats the command
 	case err != nil:
 		return fmt.Errorf("redisstore: store: %w", err)
@@ -219,10 +227,10 @@ func (l lock) commit(ctx context.Context, t wecom.Token) error {
 }
 
 // release gives the lock back if it is ours. If that fails, its lease ends.
-func (l lock) release(ctx context.Context) {
-	_, _ = within(context.WithoutCancel(ctx), func(ctx context.Context) (any, error) {
+func (l lock) release() {
+	_, _ = within(context.Background(), func(ctx context.Context) (any, error) {
 		return l.client.Eval(ctx, releaseScript, l.keys[:1], l.owner).Result()
-	})
+	}, nil)
 }
 
 func pause(ctx context.Context) error {
@@ -236,40 +244,44 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// within runs f for at most commandTimeout and not beyond ctx. It does not wait for f: by default
-// a client of go-redis reads on after its context has ended.
-func within[T any](ctx context.Context, f func(ctx context.Context) (T, error)) (T, error) {
+// within runs f for at most commandTimeout and not beyond ctx. It does not wait
+// for f: by default a client of go-redis reads on after its context has ended.
+// If f ends after within has returned, late is called, which may be nil.
+func within[T any](ctx context.Context, f func(ctx context.Context) (T, error), late func()) (value T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
-	type result struct {
-		value T
-		err   error
-	}
-	ended := make(chan result, 1)
+	var settled atomic.Bool // by the one that decides what within returns
+	ended := make(chan struct{})
 	go func() {
 		defer cancel()
-		var r result
-		defer func() {
-			// A hook of the client's may panic, and here it would end the process.
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("panic in the client: %T", p)
-			}
-			ended <- r
-		}()
-		r.value, r.err = f(ctx)
+		v, e := safely(ctx, f)
+		if !settled.Swap(true) {
+			value, err = v, e
+			close(ended)
+		} else if late != nil {
+			late()
+		}
 	}()
 	select {
-	case r := <-ended:
-		return r.value, r.err
+	case <-ended:
+		return value, err
 	case <-ctx.Done():
-		// The answer may have come at the same moment.
-		select {
-		case r := <-ended:
-			return r.value, r.err
-		default:
+		if settled.Swap(true) {
+			<-ended
+			return value, err
 		}
 		var none T
 		return none, ctx.Err()
 	}
+}
+
+// safely makes an error of a panic, say of a hook in the client, that would end the process.
+func safely[T any](ctx context.Context, f func(ctx context.Context) (T, error)) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in the client: %T", p)
+		}
+	}()
+	return f(ctx)
 }
 
 // An entry is what is stored: JSON, for people who look. The sum tells a
