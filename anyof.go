@@ -39,7 +39,7 @@ func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 	m := ms[0]
 	if !navigates(r) {
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL("")})
+		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
 		return
 	}
 	returnTo, _ := m.returnPath(m.requestTarget(r))
