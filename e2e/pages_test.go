@@ -1,0 +1,273 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// A stage is everything that has pages.
+type stage struct {
+	*testing.T
+	fake    *wecomtest.Fake
+	wecom   string // the fake's own origin
+	site    string // a quickstart
+	private string // one that asks for consent
+	strict  string // a site that lets nobody in, and has no home
+	broken  string // a site whose session store is down
+}
+
+func newStage(t *testing.T) *stage {
+	s := &stage{T: t, fake: wecomtest.New()}
+	server, err := s.fake.Start("")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	s.wecom = server.URL()
+	s.site = startQuickstart(t, s.fake)
+	s.private = startQuickstart(t, s.fake, "WECOM_SCOPE=snsapi_privateinfo")
+	s.strict = s.serve(server, func(o *wecom.Options) {
+		o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return false, nil }
+	}, (*wecom.Middleware).Routes)
+	s.broken = s.serve(server, func(o *wecom.Options) { o.SessionStore = downStore{} }, func(m *wecom.Middleware) http.Handler {
+		return m.Handler(http.NotFoundHandler())
+	})
+	return s
+}
+
+func (s *stage) serve(fake *wecomtest.Server, change func(*wecom.Options), handler func(*wecom.Middleware) http.Handler) string {
+	site := httptest.NewUnstartedServer(nil)
+	origin := "http://" + site.Listener.Addr().String()
+	o := s.fake.Options(origin + "/wecom/callback")
+	o.Endpoints, o.Transport = fake.Endpoints(), nil
+	change(&o)
+	auth, err := wecom.New(o)
+	require.NoError(s, err)
+	site.Config.Handler = handler(auth)
+	site.Start()
+	s.Cleanup(site.Close)
+	return origin
+}
+
+// downStore is a session store that cannot be reached.
+type downStore struct{}
+
+func (downStore) Find(string) ([]byte, bool, error)      { return nil, false, errors.New("down") }
+func (downStore) Commit(string, []byte, time.Time) error { return errors.New("down") }
+func (downStore) Delete(string) error                    { return errors.New("down") }
+
+// during runs fn while an endpoint of the fake misbehaves.
+func (s *stage) during(endpoint string, x wecomtest.Fault, fn func() int64) int64 {
+	s.fake.Always(endpoint, x)
+	defer s.fake.ClearFaults()
+	return fn()
+}
+
+// The pages of ours, of the quickstart and of the fake, and the way to each in a
+// browser without cookies. zh and en are a part of what it says.
+var shown = []struct {
+	name   string
+	status int64
+	zh, en string
+	reach  func(s *stage, p *page) int64
+}{
+	{"quickstart", 200, "已通过企业微信登录", "signed in with WeCom", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		return p.pick("zhangsan")
+	}},
+	{"signed-out", 200, "已退出", "signed out", func(s *stage, p *page) int64 {
+		p.open(s.site + "/")
+		p.pick("zhangsan")
+		return p.click(`form[action="/wecom/logout"] button`)
+	}},
+	{"signin-refused", 403, "登录已取消", "cancelled", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		return p.click(`button[value=refuse]`)
+	}},
+	{"bad-state", 400, "登录链接无效", "not valid", func(s *stage, p *page) int64 {
+		return p.open(s.site + "/wecom/callback?code=1&state=2")
+	}},
+	{"bad-callback", 400, "登录没有完成", "did not finish", func(s *stage, p *page) int64 {
+		return p.open(s.site + "/wecom/callback?code=1&code=2&state=3")
+	}},
+	{"outsider", 403, "仅限本企业成员使用", "members of", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		return p.pick("oFakeOutsider0000000000000001")
+	}},
+	{"linked-corp", 403, "未向互联企业开放", "linked companies", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		return p.pick("wwfedcba9876543210/zhouba")
+	}},
+	{"not-allowed", 403, "没有访问权限", "not have access", func(s *stage, p *page) int64 {
+		p.open(s.strict + "/wecom/login")
+		return p.pick("zhangsan")
+	}},
+	{"attempt-lost", 403, "登录无法继续", "could not continue", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		p.dropCookies()
+		assert.EqualValues(s, 200, p.pick("zhangsan"), "the sign-in starts over, once")
+		assert.Contains(s, p.href(), "/wwlogin/sso/login")
+		p.dropCookies()
+		return p.pick("zhangsan")
+	}},
+	{"session-not-stuck", 403, "登录状态没有保存", "did not keep", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		p.pick("zhangsan")
+		p.dropSession(s.site)
+		return p.open(s.site + "/next")
+	}},
+	{"method-not-allowed", 405, "无法这样打开", "cannot be opened like this", func(s *stage, p *page) int64 {
+		return p.open(s.site + "/wecom/logout")
+	}},
+	{"callback-mismatch", 400, "回调地址不一致", "does not match", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		at, err := url.Parse(p.href())
+		require.NoError(s, err)
+		return p.open(s.site + "/elsewhere?code=1&state=" + at.Query().Get("state"))
+	}},
+	{"code-rejected", 403, "登录没有成功", "did not succeed", func(s *stage, p *page) int64 {
+		return s.during("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029}, func() int64 {
+			p.open(s.site + deepLink)
+			assert.EqualValues(s, 200, p.pick("zhangsan"), "the sign-in starts over, once")
+			return p.pick("zhangsan")
+		})
+	}},
+	{"setup-fault", 500, "应用设置有误", "set up correctly", func(s *stage, p *page) int64 {
+		return s.during("auth/getuserinfo", wecomtest.Fault{ErrCode: 60020}, func() int64 {
+			p.open(s.site + deepLink)
+			return p.pick("zhangsan")
+		})
+	}},
+	{"busy", 503, "当前请求过多", "Too busy", func(s *stage, p *page) int64 {
+		return s.during("auth/getuserinfo", wecomtest.Fault{ErrCode: 45009}, func() int64 {
+			p.open(s.site + deepLink)
+			return p.pick("zhangsan")
+		})
+	}},
+	{"wecom-unavailable", 503, "企业微信", "WeCom", func(s *stage, p *page) int64 {
+		return s.during("auth/getuserinfo", wecomtest.Fault{ErrCode: -1}, func() int64 {
+			p.open(s.site + deepLink)
+			return p.pick("zhangsan")
+		})
+	}},
+	{"session-store", 503, "服务暂时不可用", "Temporarily unavailable", func(s *stage, p *page) int64 {
+		p.open(s.broken + "/wecom/login")
+		return p.pick("zhangsan")
+	}},
+	{"not-found", 404, "页面不存在", "not found", func(s *stage, p *page) int64 { return p.open(s.strict + "/nowhere") }},
+
+	{"fake-index", 200, "模拟企业微信正在运行", "is running", func(s *stage, p *page) int64 { return p.open(s.wecom + "/") }},
+	{"fake-web-login", 200, "由谁扫码", "Who scans it", func(s *stage, p *page) int64 { return p.open(s.site + deepLink) }},
+	{"fake-in-app", 200, "谁在用这台手机", "Whose phone", func(s *stage, p *page) int64 {
+		return inApp(s, p, func() int64 { return p.open(s.site + deepLink) })
+	}},
+	{"fake-consent", 200, "申请获取你的信息", "asks for your details", func(s *stage, p *page) int64 {
+		return inApp(s, p, func() int64 {
+			p.open(s.private + deepLink)
+			return p.pick("zhangsan")
+		})
+	}},
+	{"fake-cancelled", 200, "已取消", "Cancelled", func(s *stage, p *page) int64 {
+		s.fake.Configure(func(f *wecomtest.Settings) { f.RefusalStays = true })
+		defer s.fake.Configure(func(f *wecomtest.Settings) { f.RefusalStays = false })
+		p.open(s.site + deepLink)
+		return p.click(`button[value=refuse]`)
+	}},
+	{"fake-failed", 400, "agentid 参数错误", "agentid is wrong", func(s *stage, p *page) int64 {
+		return p.open(s.wecom + "/wwlogin/sso/login?login_type=CorpApp&appid=" + s.fake.CorpID() + "&agentid=1")
+	}},
+}
+
+func inApp(s *stage, p *page, fn func() int64) int64 {
+	lang := eval[string](p, `navigator.language`)
+	p.pretend(wecomtest.UserAgentWeComAndroid, lang)
+	return fn()
+}
+
+// Each page in both languages, on a phone and on a desktop, light and dark: it is
+// what it should be, says nothing of the cause, and does not scroll sideways. No
+// page breaks its own Content-Security-Policy (see openTab).
+func TestPages(t *testing.T) {
+	s := newStage(t)
+	pictures := os.Getenv("SCREENSHOTS")
+	for i, lang := range []string{"zh-CN", "en-US"} {
+		for j, page := range shown {
+			if !full && pictures == "" && (i+j)%2 == 0 {
+				continue // half of them, to be quick
+			}
+			t.Run(page.name+" "+lang, func(t *testing.T) {
+				p := newPage(t, lang)
+				s := *s
+				s.T = t
+				status := page.reach(&s, p)
+				assert.Equal(t, page.status, status)
+				want := page.zh
+				if lang == "en-US" {
+					want = page.en
+				}
+				text := p.text()
+				assert.Contains(t, text, want)
+				for _, cause := range []string{"errcode", "hint:", "127.0.0.1", s.fake.Secret()} {
+					if page.status >= 400 {
+						assert.NotContains(t, strings.ReplaceAll(text, strings.TrimPrefix(s.site, "http://"), ""), cause)
+					}
+				}
+				for _, look := range looks {
+					p.wear(look)
+					wide := eval[[2]int](p, `[document.documentElement.scrollWidth, innerWidth]`)
+					assert.LessOrEqual(t, wide[0], wide[1], "%s scrolls sideways", look.name)
+					if pictures != "" {
+						p.picture(filepath.Join(pictures, fmt.Sprintf("%s.%s.%s.png", page.name, lang[:2], look.name)))
+					}
+				}
+			})
+		}
+	}
+}
+
+type look struct {
+	name          string
+	width, height int64
+	mobile        bool
+	scheme        string
+}
+
+var looks = []look{
+	{"phone-light", 390, 844, true, "light"},
+	{"phone-dark", 390, 844, true, "dark"},
+	{"desktop-light", 1280, 800, false, "light"},
+	{"desktop-dark", 1280, 800, false, "dark"},
+}
+
+// wear changes what the page is looked at with.
+func (p *page) wear(l look) {
+	p.Helper()
+	call(p, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+		Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.mobile,
+	})
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
+	})
+}
+
+func (p *page) picture(name string) {
+	p.Helper()
+	png := step(p, chromedp.CaptureScreenshot())
+	require.NoError(p, os.MkdirAll(filepath.Dir(name), 0o755))
+	require.NoError(p, os.WriteFile(name, png, 0o644))
+}
