@@ -398,8 +398,8 @@ func assertNotOwn(t *testing.T, w *world, target string) {
 // T16: an identity is what a session says, and nothing else.
 func TestT16_NobodyIsBelieved(t *testing.T) {
 	w := newWorld(t)
-	other := newWorld(t, func(o *wecom.Options) { o.AgentID = "1000003" })
-	other.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: other.fake.Secret()})
+	other := newWorld(t, func(o *wecom.Options) { o.AgentID, o.Secret = "1000003", wecom.NewSecret(testSecret) })
+	other.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: testSecret})
 	boss := wecom.Identity{Provider: "wecom", CorpID: w.fake.CorpID(), AppID: w.fake.AgentID(), UserID: "boss"}
 	everybody := func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return true, nil }
 
@@ -853,13 +853,9 @@ func (s socket) send(t testing.TB, raw string) rawResponse {
 	conn, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	return exchangeRaw(t, conn, raw)
-}
-
-func exchangeRaw(t testing.TB, conn net.Conn, raw string) rawResponse {
-	t.Helper()
+	_ = conn.(*net.TCPConn).SetLinger(0) // thousands of them must not use up the ports
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	_, err := io.WriteString(conn, raw)
+	_, err = io.WriteString(conn, raw)
 	require.NoError(t, err)
 	var seen strings.Builder
 	in := bufio.NewReaderSize(io.TeeReader(conn, &seen), 1<<16)
