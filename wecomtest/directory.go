@@ -240,10 +240,10 @@ func (c *corp) sees(a *App, m *Member) bool {
 // trusts reports whether a code may go to host. The web-login page also takes
 // the callback domains.
 func (a *App) trusts(host string, inApp bool) bool {
-	if a.TrustedDomains == nil || slices.Contains(a.TrustedDomains, host) {
-		return true
+	listed := func(hosts []string) bool {
+		return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 	}
-	return !inApp && slices.Contains(a.CallbackDomains, host)
+	return a.TrustedDomains == nil || listed(a.TrustedDomains) || !inApp && listed(a.CallbackDomains)
 }
 
 func (a *App) admits(ip string) bool {
