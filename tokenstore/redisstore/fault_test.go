@@ -255,6 +255,22 @@ func TestF26_LostAnswerToTheLock(t *testing.T) {
 	}
 }
 
+// Redis stores the token and the caller does not hear of it.
+func TestF26_LostAnswerToTheCommit(t *testing.T) {
+	address := sharedURL(t)
+	plain := newClient(t, address)
+	prefix := newPrefix(t, plain)
+	p := startProxy(t, address)
+	s := redisstore.New(newClient(t, "redis://"+p.addr), prefix)
+	_, err := s.Update(t.Context(), "app", func(context.Context, wecom.Token) (wecom.Token, error) {
+		p.dropNow.Store(true)
+		return inAnHour("value"), nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, int64(1), p.dropped.Load())
+	assert.Equal(t, "value", load(t, s, "app"))
+}
+
 func TestF26_SlowAndLossyRedis(t *testing.T) {
 	address := sharedURL(t)
 	prefix := newPrefix(t, newClient(t, address))

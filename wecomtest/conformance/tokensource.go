@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -144,7 +143,7 @@ func (s *sourceTest) all(t *testing.T, n int, first func()) map[string]int {
 				first()
 			}
 			tok, err := s.src.Token(patient(t))
-			outcomes <- fmt.Sprint(tok.Value.Reveal(), err)
+			outcomes <- outcome(tok, err)
 		}()
 	}
 	count := map[string]int{}
@@ -159,11 +158,18 @@ func (s *sourceTest) all(t *testing.T, n int, first func()) map[string]int {
 	return count
 }
 
+func outcome(tok wecom.Token, err error) string {
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return tok.Value.Reveal()
+}
+
 func (s *sourceTest) allGet(t *testing.T, n, nth int, first func()) {
 	t.Helper()
-	want := fmt.Sprint("token-", nth, error(nil))
+	want := "token-" + strconv.Itoa(nth)
 	if got := s.all(t, n, first); got[want] != n {
-		t.Errorf("%d callers got %v, want all of them token-%d", n, got, nth)
+		t.Errorf("%d callers got %v, want all of them %s", n, got, want)
 	}
 	if calls := s.p.count(); calls != nth {
 		t.Errorf("%d callers made %d fetches, want %d", n, calls, nth)
@@ -204,7 +210,7 @@ func testSourceLeader(t *testing.T, s *sourceTest) {
 	close(hold)
 	select {
 	case got := <-follower:
-		if got["token-1<nil>"] != 20 {
+		if got["token-1"] != 20 {
 			t.Errorf("the others got %v", got)
 		}
 	case <-time.After(patience):
@@ -287,7 +293,7 @@ func testSourceInvalidateNoIO(t *testing.T, s *sourceTest) {
 	await(t, "the next fetch", arrived)
 	report()
 	close(hold)
-	if got := <-next; got["token-2<nil>"] != 1 {
+	if got := <-next; got["token-2"] != 1 {
 		t.Errorf("after the report: %v", got)
 	}
 }

@@ -1,0 +1,366 @@
+package tokenserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/jsonx"
+)
+
+const (
+	maxBody = 4 << 10
+	maxName = 128 // bytes of a client's or an app's name
+
+	// maxWait is how long a request waits for a fetch: a little less than a Source
+	// waits for the answer, so that it hears why there is none.
+	maxWait = 4 * time.Second
+
+	// reportPause is the time between two fetches that reports cause.
+	reportPause = time.Minute
+
+	maxRetryAfter     = time.Minute // asking this server is cheap, unlike asking WeCom
+	defaultRetryAfter = 2 * time.Second
+
+	// assumedLife is that of a token whose source does not say when it ends.
+	assumedLife = time.Minute
+)
+
+// A Config says which tokens a [Server] hands out, and to whom.
+type Config struct {
+	// Apps are the sources of the tokens by the names under which clients ask
+	// for them: up to 128 bytes without control characters. A [wecom.Client] is
+	// a source; give it a wecom.Options.TokenStore, or every restart fetches.
+	Apps map[string]wecom.TokenSource
+	// Clients are the services that may ask.
+	Clients []Client
+	// Logger gets a line for each request: the client's name, the app, the
+	// outcome; never a key or a token. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// A Client is a service that may ask for tokens. To change its key, list it
+// twice for a while.
+type Client struct {
+	// Name is what logs call it, up to 128 bytes without control characters.
+	Name string
+	// KeySHA256 is the SHA-256 of its key in hex; see [GenerateKey].
+	KeySHA256 string
+	// Apps are the names of the apps whose tokens it may have.
+	Apps []string
+}
+
+// A Server hands out access tokens: see the package comment. Use [New]; the
+// zero Server refuses everybody. It is safe for concurrent use, ignores the request's
+// path, and starts no goroutine.
+type Server struct {
+	apps    map[string]*app
+	clients []client
+	log     *slog.Logger
+}
+
+type client struct {
+	name string
+	key  [sha256.Size]byte
+	apps []string
+}
+
+// New returns the server for c, or an error that joins all mistakes in c (see [errors.Join]).
+// It copies c, but not the sources, and does no I/O.
+func New(c Config) (*Server, error) {
+	s := &Server{apps: map[string]*app{}, log: c.Logger}
+	var wrong []error
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+
+	if len(c.Apps) == 0 {
+		bad("Apps is empty: there is nothing to hand out")
+	}
+	for name, source := range c.Apps {
+		if !isName(name) {
+			bad("Apps: the name %.140q: want 1 to %d bytes without control characters", name, maxName)
+		}
+		if source == nil {
+			bad("Apps[%q] is nil", name)
+		}
+		s.apps[name] = &app{source: source}
+	}
+	if len(c.Clients) == 0 {
+		bad("Clients is empty: there is nobody to hand anything to")
+	}
+	for i, in := range c.Clients {
+		out := client{name: in.Name, apps: slices.Clone(in.Apps)}
+		if !isName(in.Name) {
+			bad("Clients[%d].Name: want 1 to %d bytes without control characters", i, maxName)
+		}
+		// The value is not shown: it may be the key itself, by mistake.
+		key, err := hex.DecodeString(in.KeySHA256)
+		if err != nil || copy(out.key[:], key) != sha256.Size || len(key) != sha256.Size {
+			bad("Clients[%d].KeySHA256: want the SHA-256 of the key, 64 hex digits", i)
+		} else if slices.ContainsFunc(s.clients, func(other client) bool { return other.key == out.key }) {
+			bad("Clients[%d].KeySHA256 is an earlier client's, too: every client needs a key of its own", i)
+		}
+		if len(in.Apps) == 0 {
+			bad("Clients[%d].Apps is empty: it names the apps whose tokens the client may have", i)
+		}
+		for _, name := range in.Apps {
+			if c.Apps[name] == nil {
+				bad("Clients[%d].Apps: there is no app %.140q", i, name)
+			}
+		}
+		s.clients = append(s.clients, out)
+	}
+	if len(wrong) > 0 {
+		return nil, fmt.Errorf("tokenserver: this configuration cannot work:\n%w", errors.Join(wrong...))
+	}
+	return s, nil
+}
+
+func isName(s string) bool {
+	return 1 <= len(s) && len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
+}
+
+// ServeHTTP answers one request as the package comment says.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := s.answer(w, r)
+
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Type", "application/json")
+	switch a.status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", "Bearer")
+	case http.StatusMethodNotAllowed:
+		h.Set("Allow", http.MethodPost)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", seconds(a.retryAfter))
+	}
+	w.WriteHeader(a.status)
+	_ = json.NewEncoder(w).Encode(a.body())
+	s.logAnswer(r, a)
+}
+
+// An answer is what a request leads to.
+type answer struct {
+	status  int
+	outcome string // a code of the protocol, or what was done
+	message string
+
+	token      string
+	expiresIn  int64
+	retryAfter time.Duration
+
+	client, app string // "" until known
+	err         error  // for the log
+}
+
+func (a answer) body() any {
+	if a.status == http.StatusOK {
+		return struct {
+			AccessToken string `json:"access_token"`
+			ExpiresIn   int64  `json:"expires_in"`
+		}{a.token, a.expiresIn}
+	}
+	return struct {
+		Error   string `json:"error"`
+		Message string `json:"message"`
+	}{a.outcome, a.message}
+}
+
+// answer decides. Nothing but one hash is spent on who is not known.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) answer {
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		return answer{status: http.StatusBadRequest, outcome: "query_not_allowed",
+			message: "Nothing may stand in the URL's query, since URLs end up in logs. A key that was sent there must be replaced."}
+	}
+	if r.Method != http.MethodPost {
+		return answer{status: http.StatusMethodNotAllowed, outcome: "method_not_allowed", message: "Use POST."}
+	}
+	c := s.authenticate(r)
+	if c == nil {
+		return answer{status: http.StatusUnauthorized, outcome: "unauthorized", message: "The key is missing or unknown."}
+	}
+	a := s.answerClient(w, r, c)
+	a.client = c.name
+	return a
+}
+
+func (s *Server) authenticate(r *http.Request) *client {
+	header := r.Header.Values("Authorization")
+	if len(header) != 1 {
+		return nil
+	}
+	scheme, key, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") || len(key) < minKey || len(key) > maxKey {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(key))
+	var found *client
+	for i := range s.clients {
+		if subtle.ConstantTimeCompare(sum[:], s.clients[i].key[:]) == 1 {
+			found = &s.clients[i]
+		}
+	}
+	return found
+}
+
+func (s *Server) answerClient(w http.ResponseWriter, r *http.Request, c *client) answer {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return answer{status: http.StatusUnsupportedMediaType, outcome: "unsupported_media_type", message: "Use Content-Type: application/json."}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return answer{status: http.StatusRequestEntityTooLarge, outcome: "too_large", message: "The body has more than 4096 bytes."}
+	}
+	name, rejected, ok := parse(body)
+	if err != nil || !ok {
+		return answer{status: http.StatusBadRequest, outcome: "bad_request",
+			message: `The body must be an object with "app" and perhaps "rejected_sha256", 64 lower-case hex digits.`}
+	}
+	wanted := s.apps[name]
+	if wanted == nil || !slices.Contains(c.apps, name) {
+		a := answer{status: http.StatusForbidden, outcome: "app_not_allowed", message: "There is no such app, or not for this client."}
+		if wanted != nil {
+			a.app = name // otherwise it may be anything, even the key
+		}
+		return a
+	}
+
+	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	defer cancel()
+	token, outcome, err := wanted.token(ctx, rejected)
+	life := time.Until(token.Expires)
+	if token.Expires.IsZero() {
+		life = assumedLife
+	}
+	switch {
+	case err == nil && token.Value.Reveal() == "":
+		err = errors.New("the source returned neither a token nor an error")
+	case err == nil && life < time.Second:
+		err = errors.New("the source returned an expired token")
+	}
+	if err != nil {
+		return answer{status: http.StatusServiceUnavailable, outcome: "unavailable", message: "There is no token at the moment.",
+			retryAfter: pauseOf(err), app: name, err: err}
+	}
+	return answer{status: http.StatusOK, outcome: outcome, token: token.Value.Reveal(), expiresIn: int64(life / time.Second), app: name}
+}
+
+// parse reads a request's body.
+func parse(body []byte) (app, rejected string, ok bool) {
+	o, err := jsonx.ParseObject(body)
+	if err != nil {
+		return "", "", false
+	}
+	app, _, err = o.String("app")
+	if err != nil || app == "" {
+		return "", "", false
+	}
+	rejected, present, err := o.String("rejected_sha256")
+	if err != nil || present && !isHexSHA256(rejected) {
+		return "", "", false
+	}
+	return app, rejected, true
+}
+
+func isHexSHA256(s string) bool {
+	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// An app is one source and the brake on what reports about its tokens cause.
+type app struct {
+	source wecom.TokenSource
+
+	mu         sync.Mutex
+	acted      bool
+	lastReport time.Time // that was acted upon
+}
+
+// token returns the current token and what was done about the report, if there is one. Since
+// whoever reports holds the current token, comparing it is no brake: a service that
+// reports without end must not make us fetch without end.
+func (a *app) token(ctx context.Context, rejected string) (wecom.Token, string, error) {
+	t, err := a.source.Token(ctx)
+	if err != nil || rejected == "" {
+		return t, "token", err
+	}
+	if hexSHA256(t.Value.Reveal()) != rejected {
+		return t, "token_newer_than_reported", nil
+	}
+	outcome := a.report(t)
+	// Also if this report was passed over: another one about the same token may
+	// just have been acted upon.
+	next, err := a.source.Token(ctx)
+	if err == nil && hexSHA256(next.Value.Reveal()) != rejected {
+		outcome = "token_renewed"
+	}
+	return next, outcome, err
+}
+
+func (a *app) report(t wecom.Token) (outcome string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.acted && time.Since(a.lastReport) < reportPause {
+		return "report_passed_over"
+	}
+	a.acted, a.lastReport = true, time.Now()
+	a.source.Invalidate(t) // does no I/O
+	return "report_had_no_effect"
+}
+
+func (s *Server) logAnswer(r *http.Request, a answer) {
+	log := s.log
+	if log == nil {
+		log = slog.Default()
+	}
+	level := slog.LevelInfo
+	if a.status != http.StatusOK || strings.HasPrefix(a.outcome, "report") {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.Int("status", a.status), slog.String("outcome", a.outcome), slog.String("remote", r.RemoteAddr)}
+	if a.client != "" {
+		attrs = append(attrs, slog.String("client", a.client))
+	}
+	if a.app != "" {
+		attrs = append(attrs, slog.String("app", a.app))
+	}
+	if a.err != nil {
+		attrs = append(attrs, slog.Any("error", a.err))
+	}
+	log.LogAttrs(r.Context(), level, "wecom: token server", attrs...)
+}
+
+// pauseOf returns the pause that err asks for, cut to a minute. Its type is not ours and may panic.
+func pauseOf(err error) (pause time.Duration) {
+	defer func() {
+		if recover() != nil {
+			pause = defaultRetryAfter
+		}
+	}()
+	var e interface{ RetryAfter() time.Duration }
+	if errors.As(err, &e) && e.RetryAfter() > 0 {
+		return min(e.RetryAfter(), maxRetryAfter)
+	}
+	return defaultRetryAfter
+}
+
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

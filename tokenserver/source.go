@@ -1,0 +1,226 @@
+package tokenserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+const (
+	// A wecom.TokenSource keeps nothing for less than a minute, so that what has less
+	// to live is not worth having, or it would be kept beyond its end. The server
+	// hands it out only while it gets the next one.
+	minLife    = time.Minute
+	minLifeAsk = 3 // times, a second apart
+
+	// dyingPause follows when that was not enough.
+	dyingPause = 5 * time.Second
+
+	// refusedPause follows a refusal that lasts until a person changes something.
+	refusedPause = time.Minute
+)
+
+// A SourceConfig says where a [Source] gets its tokens. All fields but Transport are needed.
+type SourceConfig struct {
+	// URL is the server's: https, or http to a loopback address; without user,
+	// query and fragment.
+	URL string
+	// App is the name under which the server knows the app.
+	App string
+	// Key is this client's key: 32 to 512 printable ASCII characters without blanks.
+	Key wecom.Secret
+	// Transport makes the calls; TLS and proxies are its matter. It sees the key.
+	// Default: one of our own with verified TLS, and the environment's proxy.
+	Transport http.RoundTripper
+}
+
+// A Source is a [wecom.TokenSource] that asks a [Server], with the cache, the shared flight and
+// the pauses of [wecom.NewTokenSource]. A call takes 5 seconds and 1 MiB at most
+// and follows no redirect; no error shows the key or a token. A report to
+// Invalidate travels to the server with the next call.
+//
+// Use [NewSource]; the zero Source has no token. It is safe for concurrent use
+// and starts no goroutine before its first use.
+type Source struct{ tokens wecom.TokenSource }
+
+// NewSource returns a source for c, or an error that joins all mistakes in c. It does no I/O.
+func NewSource(c SourceConfig) (*Source, error) {
+	var wrong []error
+	if err := checkURL(c.URL); err != nil {
+		wrong = append(wrong, err)
+	}
+	if !isName(c.App) {
+		wrong = append(wrong, fmt.Errorf("App: want 1 to %d bytes without control characters", maxName))
+	}
+	if key := c.Key.Reveal(); len(key) < minKey || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		wrong = append(wrong, fmt.Errorf("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey))
+	}
+	if len(wrong) > 0 {
+		return nil, fmt.Errorf("tokenserver: this configuration cannot work:\n%w", errors.Join(wrong...))
+	}
+	if c.Transport == nil {
+		c.Transport = upstream.NewTransport()
+	}
+	r := &remote{SourceConfig: c}
+	return &Source{wecom.NewTokenSource("tokenserver:"+c.App, nil, r.fetch)}, nil
+}
+
+// checkURL returns what is wrong with the server's address, which it does not show: it may hold a key.
+func checkURL(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Opaque != "":
+		return errors.New("URL: want an absolute URL such as https://tokens.internal/token")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#"):
+		return errors.New("URL: want neither user, query nor fragment")
+	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return errors.New("URL: want https (http is accepted for loopback only)")
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+var errZero = errors.New("tokenserver: no server: use NewSource")
+
+// Token implements [wecom.TokenSource].
+func (s *Source) Token(ctx context.Context) (wecom.Token, error) {
+	if s.tokens == nil {
+		return wecom.Token{}, errZero
+	}
+	return s.tokens.Token(ctx)
+}
+
+// Invalidate implements [wecom.TokenSource].
+func (s *Source) Invalidate(rejected wecom.Token) {
+	if s.tokens != nil {
+		s.tokens.Invalidate(rejected)
+	}
+}
+
+// A remote makes the calls.
+type remote struct{ SourceConfig }
+
+func (r *remote) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
+	for try := 1; ; try++ {
+		t, err := r.ask(ctx, rejected)
+		if err != nil {
+			return wecom.Token{}, fmt.Errorf("tokenserver: %w", err)
+		}
+		if time.Until(t.Expires) > minLife-time.Second { // the server counts in seconds
+			return t, nil
+		}
+		if try == minLifeAsk || !pause(ctx, time.Second) {
+			return wecom.Token{}, &refusal{text: "tokenserver: the server's token is about to end, and it has no other", wait: dyingPause}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ask makes one call.
+func (r *remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
+	request := struct {
+		App      string `json:"app"`
+		Rejected string `json:"rejected_sha256,omitempty"`
+	}{App: r.App}
+	if value := rejected.Value.Reveal(); value != "" {
+		request.Rejected = hexSHA256(value)
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return wecom.Token{}, err
+	}
+	start := time.Now() // a token must not be thought to live longer than it does
+	text, err := upstream.Do(ctx, keyed{r.Transport, r.Key}, upstream.Request{
+		Method: http.MethodPost, URL: r.URL, Body: body, Hide: upstream.Hidden{r.Key.Reveal(), rejected.Value.Reveal()},
+	})
+	if err != nil {
+		return wecom.Token{}, err
+	}
+	answer, err := jsonx.ParseObject(text)
+	if err != nil {
+		return wecom.Token{}, errors.New("the answer is not a token server's")
+	}
+	value, _, err := answer.String("access_token")
+	life, _, lifeErr := answer.Int("expires_in")
+	if err != nil || lifeErr != nil || value == "" || len(value) > maxToken || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return wecom.Token{}, errors.New("the answer is not a token server's")
+	}
+	life = min(max(life, 0), maxLife)
+	return wecom.Token{Value: wecom.NewSecret(value), Expires: start.Add(time.Duration(life) * time.Second)}, nil
+}
+
+const (
+	maxToken = 4096  // bytes
+	maxLife  = 86400 // seconds; NewTokenSource cuts it further
+)
+
+// keyed adds the key to requests, and makes errors of answers without a token.
+type keyed struct {
+	next http.RoundTripper
+	key  wecom.Secret
+}
+
+func (k keyed) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+k.key.Reveal())
+	resp, err := k.next.RoundTrip(r)
+	if err != nil || resp == nil || resp.StatusCode == http.StatusOK {
+		return resp, err
+	}
+	if resp.Body != nil {
+		_ = resp.Body.Close()
+	}
+	return nil, newRefusal(resp)
+}
+
+// A refusal is an answer without a token, and how long asking again is of no use.
+type refusal struct {
+	text string
+	wait time.Duration
+}
+
+func (r *refusal) Error() string             { return r.text }
+func (r *refusal) RetryAfter() time.Duration { return r.wait }
+
+func newRefusal(resp *http.Response) *refusal {
+	switch status := resp.StatusCode; {
+	case status == http.StatusUnauthorized:
+		return &refusal{"the server does not know this key", refusedPause}
+	case status == http.StatusForbidden:
+		return &refusal{"the server has no such app, or not for this key", refusedPause}
+	case status == http.StatusServiceUnavailable:
+		wait, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		return &refusal{"the server has no token at the moment (HTTP status 503)", min(time.Duration(min(max(wait, 0), 3600))*time.Second, maxRetryAfter)}
+	case 300 <= status && status < 400:
+		return &refusal{fmt.Sprintf("HTTP status %d: redirects are not followed", status), refusedPause}
+	case 400 <= status && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
+		return &refusal{fmt.Sprintf("HTTP status %d: is the URL a token server's?", status), refusedPause}
+	default:
+		return &refusal{text: fmt.Sprintf("HTTP status %d", status)}
+	}
+}
