@@ -185,7 +185,11 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 		m.cookie.drop(w, in.held.Suffix())
 	}
 	if in.state.Number > 0 {
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusForbidden, Code: "code_rejected", Err: cause})
+		f := &Failure{Status: http.StatusForbidden, Code: "code_rejected", Err: cause}
+		if unanswered(cause) {
+			f = asFailure(cause)
+		}
+		m.failSignIn(w, r, in, f)
 		return
 	}
 	m.logRestart(r, cause)

@@ -417,7 +417,8 @@ func TestF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T) {
 			w := newWorld(t)
 			w.fake.Always("auth/getuserinfo", wecomtest.Fault{Drop: drop})
 			res := w.browser().Get("/reports")
-			assert.Equal(t, 403, res.Status)
+			assert.Equal(t, 503, res.Status)
+			assert.NotEmpty(t, res.Header.Get("Retry-After"))
 			assert.Equal(t, 2, w.pages(), "one automatic fresh sign-in")
 			for _, c := range w.fake.Codes() {
 				assert.LessOrEqual(t, w.fake.Sent(c.Value), 1)

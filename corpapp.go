@@ -209,11 +209,17 @@ func idOf(answer jsonx.Object, names ...string) (string, error) {
 	return id, nil
 }
 
+// unanswered says that nobody knows what became of the code: WeCom's answer did
+// not arrive, or was none of WeCom's.
+func unanswered(err error) bool {
+	var failed *upstream.Error
+	var answered *answerError
+	return errors.As(err, &failed) && failed.Sent() || errors.As(err, &answered)
+}
+
 // signInError says what an error of the exchange means to the person who signs in.
 func signInError(err error) error {
 	var noToken *tokenError
-	var failed *upstream.Error
-	var answered *answerError
 	switch class := classOf(err); {
 	case class == classSetup:
 		return &Failure{Status: http.StatusInternalServerError, Code: "setup_fault", Err: err}
@@ -223,7 +229,7 @@ func signInError(err error) error {
 		// The code was not sent, or is not used up: a fresh one mends nothing.
 	case class == classDenied:
 		return &Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: err}
-	case class == classCode, errors.As(err, &failed) && failed.Sent(), errors.As(err, &answered):
+	case class == classCode, unanswered(err):
 		return fmt.Errorf("%w: %w", ErrStartOver, err)
 	}
 	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}

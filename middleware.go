@@ -140,7 +140,8 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 			m.recheck(r, s)
 		}
 		varyByCookie(w.Header())
-		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), s.id, m}))
+		s.who.Context, s.who.by = r.Context(), m
+		next.ServeHTTP(w, r.WithContext(s.who))
 	case required:
 		m.demand(w, r)
 	default:

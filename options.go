@@ -201,7 +201,7 @@ func New(o Options) (*Middleware, error) {
 		provider:  provider,
 		client:    client,
 		authorize: o.Authorize,
-		sessions:  newSessions(o, app, cookie, hex.EncodeToString(tag[:8])),
+		sessions:  newSessions(o, app, cookie, hex.EncodeToString(tag[:4])),
 		exchanges: &exchanges{},
 		keys:      keys,
 		cookie:    cookie,

@@ -83,9 +83,9 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.embedded && !s.revoked.any.Load() {
 		return false, nil
 	}
-	for _, person := range [...]string{everybody, s.personKey(found.id)} {
+	for _, person := range [...]string{everybody, s.personKey(found.who.id)} {
 		until, err := s.revokedUntil(ctx, person)
-		if err != nil || !found.id.AuthenticatedAt.After(until) {
+		if err != nil || !found.who.id.AuthenticatedAt.After(until) {
 			return true, err
 		}
 	}
@@ -152,8 +152,8 @@ const (
 // found to be gone is revoked and out at the next request; if it cannot be
 // told, nobody is logged out.
 func (m *Middleware) recheck(r *http.Request, s session) {
-	person := m.sessions.personKey(s.id)
-	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
+	person := m.sessions.personKey(s.who.id)
+	if !m.rechecks.due(person, s.who.id.AuthenticatedAt) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context())
@@ -161,7 +161,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 		defer func() { <-m.rechecks.slots }()
 		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 		defer cancel()
-		welcome, err := m.stillWelcome(ctx, s.id)
+		welcome, err := m.stillWelcome(ctx, s.who.id)
 		if err == nil && !welcome {
 			err = m.sessions.revoke(ctx, person)
 			m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})

@@ -62,7 +62,7 @@ func (m *Middleware) scriptSession(w http.ResponseWriter, r *http.Request, s ses
 			m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
 			return
 		}
-		writeJSON(w, http.StatusOK, s.id)
+		writeJSON(w, http.StatusOK, s.who.id)
 	case http.MethodPost:
 		m.scriptSignIn(w, r, s)
 	case http.MethodDelete:
@@ -103,7 +103,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		return
 	case goBack:
 		// The same code handed in twice by the browser that was signed in with it.
-		writeJSON(w, http.StatusOK, s.id)
+		writeJSON(w, http.StatusOK, s.who.id)
 		return
 	default:
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
@@ -113,7 +113,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	switch {
 	case err == nil:
 	case errors.Is(err, errAttemptUsed) && s.live():
-		writeJSON(w, http.StatusOK, s.id)
+		writeJSON(w, http.StatusOK, s.who.id)
 		return
 	case errors.Is(err, errAttemptUsed):
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
@@ -131,7 +131,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		return
 	}
 	m.markSpent(w, in)
-	writeJSON(w, http.StatusOK, fresh.id)
+	writeJSON(w, http.StatusOK, fresh.who.id)
 }
 
 // readScript reads the body of a script's POST into out: JSON, from our own

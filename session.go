@@ -34,7 +34,7 @@ type sessions struct {
 	embedded bool // the store is our own memory: it cannot hang, so it is asked directly
 	manager  *scs.SessionManager
 	app      App
-	space    string // hash of app: rows of two apps in one store have different names
+	space    string // from a hash of app: rows of two apps in one store have different names
 	lifetime time.Duration
 	idle     time.Duration
 	cookie   cookieKind
@@ -45,9 +45,9 @@ type sessions struct {
 	touched map[string]time.Time // idle rows written by this process, by key
 }
 
-// A session is a row that was found. The zero session is nobody's.
+// A session is a row that was found or just written. The zero session is nobody's.
 type session struct {
-	id      Identity
+	who     *identityContext // decoded into where the handler will look for it
 	token   string
 	expires time.Time
 }
@@ -72,7 +72,7 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 		return session{}, r, err
 	}
 	found, ok = decodeRow(row)
-	if !ok || found.id.app() != s.app || !time.Now().Before(found.expires) {
+	if !ok || found.who.id.app() != s.app || !s.embedded && !time.Now().Before(found.expires) {
 		return session{}, r, nil
 	}
 	if gone, err := s.isRevoked(r.Context(), found); err != nil || gone {
@@ -92,7 +92,7 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	b := make([]byte, sha256.Size)
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	created := session{
-		id:      id,
+		who:     &identityContext{id: id},
 		token:   base64.RawURLEncoding.EncodeToString(b),
 		expires: time.Now().Add(s.lifetime),
 	}
@@ -196,7 +196,7 @@ func (s *sessions) writeIdle(ctx context.Context, key string) error {
 // key is a row's name in the store: 43 characters, which is what the narrowest
 // of scs's stores hold, and nothing that a reader of the store could use as a cookie.
 func (s *sessions) key(kind byte, token string) string {
-	var in [16 + 1 + 64]byte
+	var in [55]byte // 8 + 1 + 43 fit into one block of SHA-256
 	b := append(in[:0], s.space...)
 	b = append(b, kind)
 	b = append(b, token...)
@@ -359,7 +359,7 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 // beside the token so that this works after a logout too.
 func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
 	ctx := r.Context()
-	sum := sha256.Sum256([]byte(fresh.id.Key()))
+	sum := sha256.Sum256([]byte(fresh.who.id.Key()))
 	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
 	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
 	type cookie struct {

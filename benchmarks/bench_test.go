@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+func redisURL() string {
+	if u := os.Getenv("REDIS_URL"); u != "" {
+		return u
+	}
+	return "redis://127.0.0.1:6379/0"
+}
+
+func BenchmarkSignedIn(b *testing.B) {
+	list := peers()
+	remote, client := redisPeers(b.Context(), redisURL())
+	if client != nil {
+		defer client.Close()
+	}
+	for _, p := range append(list, remote...) {
+		b.Run(p.name, func(b *testing.B) {
+			w := &nullWriter{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				p.serve(w)
+			}
+		})
+	}
+}
+
+func BenchmarkAnonymous(b *testing.B) {
+	for name, h := range anonymous() {
+		b.Run(name, func(b *testing.B) {
+			w := &nullWriter{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				h.serve(w)
+			}
+		})
+	}
+}
+
+func BenchmarkSignIn(b *testing.B) {
+	fake := wecomtest.New()
+	h := mustNew(options(fake)).Handler(whoAmI)
+	signIn(fake, h)
+	for b.Loop() {
+		b.StopTimer()
+		c, err := begin(fake, h)
+		require.NoError(b, err)
+		b.StartTimer()
+		require.Equal(b, http.StatusSeeOther, c.run())
+	}
+}
+
+func BenchmarkToken(b *testing.B) {
+	life := time.Hour
+	ours := wecom.NewTokenSource("bench", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
+		return wecom.Token{Value: wecom.NewSecret("t"), Expires: time.Now().Add(life)}, nil
+	})
+	theirs := oauth2.ReuseTokenSource(nil, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t", Expiry: time.Now().Add(life)}))
+	sources := []struct {
+		name string
+		call func() error
+	}{
+		{"wecom", func() error { _, err := ours.Token(context.Background()); return err }},
+		{"x-oauth2 ReuseTokenSource", func() error { _, err := theirs.Token(); return err }},
+	}
+	for _, s := range sources {
+		require.NoError(b, s.call())
+		b.Run(s.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = s.call()
+			}
+		})
+		b.Run(s.name+", 200 goroutines", func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(100) // of GOMAXPROCS, which is 2 on the reference box
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					_ = s.call()
+				}
+			})
+		})
+	}
+}
+
+// Allocations do not depend on the machine: they are asserted.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too: run without -race")
+	}
+	p := wecomDefault()
+	w := &nullWriter{http.Header{}}
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { p.serve(w) }), 10.0)
+}
+
+func TestPeersAgree(t *testing.T) {
+	for _, p := range peers() {
+		t.Run(p.name, func(t *testing.T) {
+			p.serve(&nullWriter{http.Header{}}) // panics if the handler does not see the user
+			w := httptest.NewRecorder()
+			p.handler.ServeHTTP(w, p.request)
+			assert.Equal(t, http.StatusOK, w.Code)
+		})
+	}
+}
+
+func TestOneUpstreamCallPerSignIn(t *testing.T) {
+	fake := wecomtest.New()
+	h := mustNew(options(fake)).Handler(whoAmI)
+	signIn(fake, h) // fetches the token
+	fake.ResetCalls()
+	const n = 50
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() { signIn(fake, h) })
+	}
+	wg.Wait()
+	assert.Equal(t, n, fake.TotalCalls())
+}
+
+func TestRedisRoundTrips(t *testing.T) {
+	list, client := redisPeers(t.Context(), redisURL())
+	if client == nil {
+		t.Skip("SKIPPED SERVICE TEST: redis: none at " + redisURL())
+	}
+	defer client.Close()
+	p := list[0]
+	w := &nullWriter{http.Header{}}
+	p.serve(w)
+	hook := &countHook{}
+	client.AddHook(hook)
+	const n = 200
+	for range n {
+		p.serve(w)
+	}
+	assert.LessOrEqual(t, hook.n.Load(), int64(n+4), "one round trip a request, beside looking for revocations every 2 seconds")
+	assert.GreaterOrEqual(t, hook.n.Load(), int64(n))
+}
