@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// A response is the ResponseWriter of one request, with what the access log
+// says of it. Everything that it does not do itself is found by Unwrap.
+type response struct {
+	http.ResponseWriter
+	status  int
+	size    int64
+	user    string
+	proxied bool
+	gone    bool // the client left before there was an answer
+}
+
+func note(w http.ResponseWriter) *response { return w.(*response) }
+
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) WriteHeader(status int) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		w.Header().Del("Set-Cookie") // of the upstream's early hints
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if w.status == 0 {
+		w.status = status
+		// After early hints the proxy starts with empty headers.
+		if h := w.Header(); w.proxied && !slices.Contains(h["Vary"], "Cookie") {
+			h.Add("Vary", "Cookie")
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.size += int64(n)
+	return n, err
+}
+
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.status = http.StatusSwitchingProtocols
+	}
+	return conn, buffered, err
+}
+
+// done counts and logs a request. The path, the query and the cookies are left
+// out: they may hold secrets.
+func (g *gateway) done(w *response, r *http.Request, route string, began time.Time) {
+	took := time.Since(began)
+	if w.status == 0 && !w.gone {
+		w.status = http.StatusOK
+	}
+	g.counts.request(route, w.status, took)
+	level := slog.LevelInfo
+	if route == "healthz" || route == "readyz" {
+		level = slog.LevelDebug
+	}
+	g.log.LogAttrs(r.Context(), level, "request",
+		slog.String("route", route),
+		slog.String("method", r.Method),
+		slog.Int("status", w.status),
+		slog.Int64("size", w.size),
+		slog.Float64("seconds", took.Seconds()),
+		slog.String("user", w.user),
+		slog.String("client", g.client(r)),
+	)
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/wecomauth/wecom"
+)
+
+// check asks everything that the gateway needs whether it is there, and says so
+// line by line. It returns the exit status.
+func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out io.Writer) int {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	checks := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"WeCom (" + c.corpID + ", app " + c.agentID + ")", auth.Check},
+		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
+		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
+		{"upstream", c.checkUpstream},
+	}
+	status := 0
+	for _, one := range checks {
+		err := one.run(ctx)
+		switch {
+		case errors.Is(err, errNone):
+			fmt.Fprintf(out, "none    %s\n", one.name)
+		case err != nil:
+			status = 1
+			fmt.Fprintf(out, "failed  %s: %s\n", one.name, explain(err))
+		default:
+			fmt.Fprintf(out, "ok      %s\n", one.name)
+		}
+	}
+	for _, warning := range c.warnings {
+		fmt.Fprintf(out, "warning %s\n", warning)
+	}
+	return status
+}
+
+var errNone = errors.New("none")
+
+func (s *stores) checkTokens(ctx context.Context) error {
+	if s.problem != nil || s.tokens == nil {
+		return s.problem
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := s.tokens.Load(ctx, "check")
+	return err
+}
+
+// checkUpstream takes any answer of HTTP for a sign of life.
+func (c *config) checkUpstream(ctx context.Context) error {
+	if c.upstream == nil {
+		return errNone
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, c.upstream.String(), nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
+}
+
+// explain adds the screen of the admin console that mends what WeCom refuses.
+func explain(err error) string {
+	text := err.Error()
+	var api *wecom.APIError
+	if errors.As(err, &api) && api.Remedy() != "" {
+		text += ": " + api.Remedy()
+	}
+	return asVariables(text)
+}

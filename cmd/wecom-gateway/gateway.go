@@ -1,0 +1,340 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/wecomauth/wecom"
+)
+
+// A gateway answers every request that reaches the program.
+type gateway struct {
+	auth     *wecom.Middleware
+	own      http.Handler           // the middleware's routes, and 404 for what is like them
+	app      http.Handler           // what is protected
+	session  http.Handler           // 204 or 401
+	forward  http.Handler           // 204, or what app would have answered
+	proxy    *httputil.ReverseProxy // nil: no upstream
+	callback string                 // its path, as it reaches us: "/wecom/callback"
+	folder   string                 // of the own routes, as they reach us: "/wecom"
+	mount    string
+	scheme   string // of the site, as the browser sees it
+	home     string // likewise
+	language string
+	proofs   map[string]bool
+	trusted  []netip.Prefix
+	stores   *stores
+	counts   *metrics
+	log      *slog.Logger
+	stopping atomic.Bool
+}
+
+func newGateway(c config, auth *wecom.Middleware, s *stores, counts *metrics, log *slog.Logger) *gateway {
+	g := &gateway{
+		auth:     auth,
+		own:      auth.Routes(),
+		callback: strings.TrimPrefix(c.callback.Path, c.mount),
+		mount:    c.mount,
+		scheme:   c.callback.Scheme,
+		home:     c.home,
+		language: c.language,
+		proofs:   map[string]bool{},
+		trusted:  c.proxies,
+		stores:   s,
+		counts:   counts,
+		log:      log,
+	}
+	g.folder = path.Dir(g.callback)
+	if g.home == "" {
+		g.home = strings.TrimSuffix(path.Dir(g.mount+g.folder), "/") + "/"
+	}
+	for _, name := range c.proofs {
+		g.proofs["/"+name] = true
+	}
+	if c.upstream != nil {
+		g.proxy = g.newProxy(c)
+	}
+	g.app = auth.Handler(http.HandlerFunc(g.pass))
+	g.forward = auth.Handler(http.HandlerFunc(admit))
+	g.session = auth.Optional(http.HandlerFunc(g.sessionOnly))
+	return g
+}
+
+// close ends the idle connections to the upstream.
+func (g *gateway) close() {
+	if g.proxy != nil {
+		g.proxy.Transport.(*http.Transport).CloseIdleConnections()
+	}
+}
+
+func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &response{ResponseWriter: rw}
+	route := g.route(r)
+	defer g.done(w, r, route, time.Now())
+	switch route {
+	case "healthz":
+		g.health(w, r, true)
+	case "readyz":
+		g.health(w, r, !g.stopping.Load() && g.storeAnswers(r))
+	case "auth":
+		g.session.ServeHTTP(w, g.asPage(r, http.MethodGet, g.home))
+	case "forward":
+		method, target := g.described(r)
+		g.forward.ServeHTTP(w, g.asPage(r, method, target))
+	case "login":
+		g.login(w, r)
+	case "app":
+		g.app.ServeHTTP(w, r)
+	default:
+		g.own.ServeHTTP(w, r)
+	}
+}
+
+// route names what a request is for. As in the middleware, an own route is the
+// exact, undecoded path and nothing else; whatever resembles one is never proxied.
+func (g *gateway) route(r *http.Request) string {
+	p := r.URL.Path
+	if r.URL.RawPath == "" {
+		switch p {
+		case "/healthz":
+			return "healthz"
+		case g.callback:
+			return "callback"
+		}
+		if name, ok := strings.CutPrefix(p, g.folder+"/"); ok {
+			switch name {
+			case "auth", "forward", "login", "readyz", "logout", "signed-out", "attempt", "session":
+				return name
+			}
+		}
+	}
+	if g.ours(p) {
+		return "own"
+	}
+	return "app"
+}
+
+// ours says whether a decoded path lies in the folder of the own routes, or does
+// so for a program that removes dots, empty elements and backslashes.
+func (g *gateway) ours(p string) bool {
+	clean := path.Clean("/" + strings.ReplaceAll(p, `\`, "/"))
+	for _, folder := range [...]string{g.folder + "/", "/wecom/"} {
+		if strings.HasPrefix(p, folder) || strings.HasPrefix(clean, folder) {
+			return true
+		}
+	}
+	return false
+}
+
+// pass hands a signed-in person's request to the upstream.
+func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
+	id, _ := wecom.FromContext(r.Context())
+	note(w).user = id.UserID
+	switch {
+	case g.proxy == nil:
+		(&wecom.Failure{Status: http.StatusNotFound, Code: "not_found"}).ServeHTTP(w, r)
+	case r.Method == http.MethodConnect || !strings.HasPrefix(r.URL.Path, "/"):
+		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
+	default:
+		note(w).proxied = true
+		g.proxy.ServeHTTP(w, r)
+	}
+}
+
+// admit tells another proxy who is signed in.
+func admit(w http.ResponseWriter, r *http.Request) {
+	id, _ := wecom.FromContext(r.Context())
+	note(w).user = id.UserID
+	for _, h := range identityHeaders(id) {
+		w.Header()[h.name] = []string{h.value}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// sessionOnly answers nginx's auth_request, which knows 2xx, 401 and 403.
+func (g *gateway) sessionOnly(w http.ResponseWriter, r *http.Request) {
+	if _, ok := wecom.FromContext(r.Context()); ok {
+		admit(w, r)
+		return
+	}
+	(&wecom.Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: g.auth.LoginURL("")}).ServeHTTP(w, r)
+}
+
+// login is the middleware's, unless another proxy's error page led here: then
+// the page that was asked for is the one to return to.
+func (g *gateway) login(w http.ResponseWriter, r *http.Request) {
+	method, target := g.described(r)
+	switch {
+	case r.Method == http.MethodGet && method != http.MethodGet && method != http.MethodHead:
+		g.forward.ServeHTTP(w, g.asPage(r, method, target)) // a script's POST: 401 and JSON
+		return
+	case r.Method != http.MethodGet || target == "" || r.URL.Query().Has("return_to"):
+		g.own.ServeHTTP(w, r)
+		return
+	}
+	// The middleware stops a browser that does not keep its session only on
+	// pages, since a person asks for /login: here nobody did.
+	page := g.asPage(r, http.MethodGet, target)
+	page.Header = r.Header.Clone()
+	page.Header.Set("Sec-Fetch-Mode", "navigate")
+	page.Header.Set("Sec-Fetch-Dest", "document")
+	page.Header.Del("X-Requested-With")
+	page.Header.Del("Upgrade")
+	g.auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		again := r.WithContext(r.Context())
+		again.URL = &url.URL{Path: r.URL.Path, RawQuery: "return_to=" + url.QueryEscape(target)}
+		g.own.ServeHTTP(w, again) // signed in by now
+	})).ServeHTTP(w, page)
+}
+
+func (g *gateway) health(w http.ResponseWriter, r *http.Request, well bool) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	text := "ok\n"
+	if !well {
+		w.Header().Set("Retry-After", "5")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		text = "not ready\n"
+	}
+	_, _ = io.WriteString(w, text)
+}
+
+func (g *gateway) storeAnswers(r *http.Request) bool {
+	err := g.stores.answers(r.Context())
+	if err != nil {
+		g.log.Warn("not ready: the session store does not answer", "cause", err.Error())
+	}
+	return err == nil
+}
+
+// A header is one that tells who is signed in.
+type header struct{ name, value string }
+
+// identityHeaders are always all there: a proxy that copies them must overwrite
+// what the client sent under the same name.
+func identityHeaders(id wecom.Identity) []header {
+	signedIn := ""
+	if !id.AuthenticatedAt.IsZero() {
+		signedIn = id.AuthenticatedAt.UTC().Format(time.RFC3339)
+	}
+	h := []header{
+		{"X-Forwarded-User", id.UserID},
+		{"X-Wecom-Corp-Id", id.CorpID},
+		{"X-Wecom-App-Id", id.AppID},
+		{"X-Wecom-User-Id", id.UserID},
+		{"X-Wecom-Name", id.Name},
+		{"X-Wecom-Biz-Mail", id.BizMail},
+		{"X-Wecom-Email", id.Email},
+		{"X-Wecom-Mobile", id.Mobile},
+		{"X-Wecom-Avatar-Url", id.AvatarURL},
+		{"X-Wecom-Departments", strings.Trim(strings.ReplaceAll(fmt.Sprint(id.Departments), " ", ","), "[]")},
+		{"X-Wecom-Authenticated-At", signedIn},
+	}
+	for i := range h {
+		h[i].value = strings.Map(func(c rune) rune {
+			if c < ' ' || c == 0x7f {
+				return ' '
+			}
+			return c
+		}, h[i].value)
+	}
+	return h
+}
+
+// Requests that another proxy describes.
+
+// described returns the method and the path of the request that a trusted proxy
+// asks about. The path is "" if it names none, more than one or one of our own.
+func (g *gateway) described(r *http.Request) (method, target string) {
+	method = r.Method
+	if !g.trusts(r) {
+		return method, ""
+	}
+	if m := r.Header["X-Forwarded-Method"]; len(m) == 1 && m[0] != "" {
+		method = strings.ToUpper(m[0])
+	}
+	var said []string
+	for _, name := range [...]string{"X-Forwarded-Uri", "X-Original-Uri"} {
+		for _, value := range r.Header[name] {
+			if len(r.Header[name]) > 1 || value != "" && !slices.Contains(said, value) {
+				said = append(said, value)
+			}
+		}
+	}
+	if len(said) != 1 {
+		return method, ""
+	}
+	u, err := url.ParseRequestURI(said[0])
+	if err != nil || !strings.HasPrefix(said[0], "/") {
+		return method, ""
+	}
+	p, ok := strings.CutPrefix(u.Path, g.mount)
+	if !ok || !strings.HasPrefix(p, "/") || g.ours(p) || g.proofs[p] {
+		return method, ""
+	}
+	return method, said[0]
+}
+
+// asPage is r as if it were the request for target. Own routes cannot be asked
+// for in this way, or an answer of theirs would count as the proxy's permission.
+func (g *gateway) asPage(r *http.Request, method, target string) *http.Request {
+	if target == "" {
+		target = g.home
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil { // not after described, nor after wecom.New took the home page
+		u = &url.URL{Path: g.mount + "/"}
+	}
+	page := r.WithContext(r.Context())
+	page.Method, page.RequestURI = method, target
+	page.URL = &url.URL{Path: strings.TrimPrefix(u.Path, g.mount), RawQuery: u.RawQuery}
+	return page
+}
+
+// trusts says whether the peer's forwarding headers are believed.
+func (g *gateway) trusts(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && contains(g.trusted, peer.Addr())
+}
+
+// client is the address of the browser, or of what stands before the last trusted proxy.
+func (g *gateway) client(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr := peer.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !contains(g.trusted, addr) {
+			break
+		}
+		next, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	return addr.String()
+}
+
+func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+}

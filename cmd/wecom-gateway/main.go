@@ -1,0 +1,157 @@
+// Wecom-gateway puts WeCom's sign-in in front of programs that do not speak it:
+// as a reverse proxy, or as the answer to nginx's auth_request and to the forward-auth
+// of Traefik and Caddy. docs/gateway.md says how to set it up.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/wecomauth/wecom"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit status: 0, 1 for a fault, 2 for a configuration that cannot work.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	values, do, err := readSettings(args, environ, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case do.version:
+		fmt.Fprintln(stdout, version())
+		return 0
+	case do.print:
+		values.print(stdout)
+		return 0
+	}
+
+	c, wrong := values.parse()
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	var listener net.Listener
+	if !do.check && !wrong.has("ADDR") {
+		// Before the rest is judged: the default callback names the port that was taken.
+		if listener, err = net.Listen("tcp", c.addr); err != nil {
+			wrong.add("ADDR", "%v", err)
+		} else {
+			defer listener.Close()
+			c.addr = listener.Addr().String()
+		}
+	}
+	stores := openStores(c, &wrong, log)
+	defer stores.close()
+	counts := newMetrics()
+	auth, err := wecom.New(c.options(stores, counts, log))
+	wrong.addOptions(err)
+	if len(wrong) > 0 {
+		wrong.print(stderr, c)
+		return 2
+	}
+	for _, warning := range c.warnings {
+		log.Warn(warning)
+	}
+	if do.check {
+		return check(ctx, c, auth, stores, stdout)
+	}
+	g := newGateway(c, auth, stores, counts, log)
+	if err := serve(ctx, c, g, listener, log); err != nil {
+		log.Error("the gateway ends", "cause", err.Error())
+		return 1
+	}
+	return 0
+}
+
+// serve serves until ctx ends. Then it takes no new connections and lets the
+// requests in flight finish, for c.shutdownTimeout at most; WebSockets end when those are done.
+func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log *slog.Logger) error {
+	var inFlight sync.WaitGroup
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inFlight.Add(1)
+			defer inFlight.Done()
+			g.ServeHTTP(w, r)
+		}),
+		// No limit on a whole request or answer: it would cut off uploads, event streams and WebSockets.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          errorLog,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- server.Serve(listener) }()
+	log.Info("the gateway listens", "addr", listener.Addr().String(), "callback", c.callbackURL, "version", version())
+	if c.upstream == nil {
+		log.Info("WECOM_UPSTREAM is not set: only the gateway's own routes work, for a proxy that asks " + g.folder + "/auth or " + g.folder + "/forward")
+	}
+
+	if c.metricsAddr != "" {
+		metricsListener, err := net.Listen("tcp", c.metricsAddr)
+		if err != nil {
+			_ = server.Close()
+			return fmt.Errorf("WECOM_METRICS_ADDR: %w", err)
+		}
+		metrics := &http.Server{Handler: g.counts.handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}
+		defer metrics.Close()
+		go func() { failed <- metrics.Serve(metricsListener) }()
+		log.Info("metrics", "addr", metricsListener.Addr().String())
+	}
+
+	select {
+	case err := <-failed:
+		_ = server.Close()
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("the gateway finishes what is in flight")
+	g.stopping.Store(true)
+	deadline, cancel := context.WithTimeout(context.Background(), c.shutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(deadline)
+	endRequests()
+	_ = server.Close()
+	inFlight.Wait()
+	g.close()
+	if err != nil {
+		log.Warn("requests were cut off", "cause", err.Error())
+	}
+	return nil
+}
+
+// version is the module's version, or the commit that was built.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v += " " + s.Value
+			}
+		}
+	}
+	return "wecom-gateway " + v + " " + info.GoVersion
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/pages"
+)
+
+func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.SetURL(c.upstream)
+			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it is: only the upstream reads it
+			pr.Out.Host = pr.In.Host
+			g.rewriteHeaders(pr)
+		},
+		ModifyResponse: func(res *http.Response) error {
+			g.keepOwnCookies(res.Header)
+			return nil
+		},
+		FlushInterval: -1,
+		ErrorHandler:  g.upstreamFailed,
+		ErrorLog:      slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+		Transport: &http.Transport{
+			// The upstream is a neighbour: no proxy of the environment stands in between.
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: c.upstreamTimeout,
+			ForceAttemptHTTP2:     true,
+			DisableCompression:    true,
+			MaxIdleConns:          512,
+			MaxIdleConnsPerHost:   512,
+			// Shorter than Node's 5 s, the shortest of the common ones: a POST that
+			// meets a connection which the upstream just closed is lost.
+			IdleConnTimeout: 4 * time.Second,
+		},
+	}
+}
+
+// rewriteHeaders makes the upstream's request say what we know and nothing that
+// the client claims. Our own headers come last.
+func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	trusted := g.trusts(in)
+	for name := range out.Header {
+		plain := plainName(name)
+		if isIdentity(plain) || isForwarding(plain) && (!trusted || name != textproto.CanonicalMIMEHeaderKey(plain)) {
+			delete(out.Header, name)
+		}
+	}
+	// A trailer arrives when the headers are gone, perhaps under a name of ours.
+	out.Trailer = nil
+
+	if trusted {
+		out.Header["X-Forwarded-For"] = in.Header["X-Forwarded-For"]
+	}
+	pr.SetXForwarded()
+	out.Header.Set("X-Forwarded-Proto", g.scheme)
+	if trusted {
+		for _, name := range [...]string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+			if said := in.Header[name]; len(said) == 1 && said[0] != "" {
+				out.Header[name] = said
+			}
+		}
+		if said := in.Header["Forwarded"]; len(said) > 0 {
+			out.Header["Forwarded"] = said
+		}
+	}
+
+	g.dropOwnCookies(out.Header)
+	id, _ := wecom.FromContext(in.Context())
+	for _, h := range identityHeaders(id) {
+		out.Header[h.name] = []string{h.value}
+	}
+}
+
+// plainName is how a program sees a header's name that cannot tell _ or . from -.
+func plainName(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			return c + 'a' - 'A'
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			return c
+		}
+		return '-'
+	}, name)
+}
+
+// isIdentity says whether a header tells who somebody is: to a program behind a
+// gateway, only the gateway may.
+func isIdentity(plain string) bool {
+	switch plain {
+	case "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-access-token":
+		return true
+	}
+	return strings.HasPrefix(plain, "x-wecom-")
+}
+
+// isForwarding says whether a header tells what a proxy in front saw.
+func isForwarding(plain string) bool {
+	switch plain {
+	case "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "x-rewrite-url":
+		return true
+	}
+	return strings.HasPrefix(plain, "x-forwarded-") || strings.HasPrefix(plain, "x-original-")
+}
+
+// dropOwnCookies takes our cookies out of a request: who has them is signed in.
+func (g *gateway) dropOwnCookies(h http.Header) {
+	lines := h["Cookie"]
+	if len(lines) == 0 {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		var rest []string
+		for pair := range strings.SplitSeq(line, ";") {
+			name, _, _ := strings.Cut(pair, "=")
+			if !g.auth.OwnsCookie(strings.TrimSpace(name)) {
+				rest = append(rest, strings.TrimSpace(pair))
+			}
+		}
+		if joined := strings.Join(rest, "; "); joined != "" {
+			kept = append(kept, joined)
+		}
+	}
+	if len(kept) == 0 {
+		delete(h, "Cookie")
+		return
+	}
+	h["Cookie"] = kept
+}
+
+// keepOwnCookies takes our cookies out of the upstream's answer: it could sign
+// people in as somebody else. A browser sends a cookie without a name as its value alone, hence the leading =.
+func (g *gateway) keepOwnCookies(h http.Header) {
+	lines := h["Set-Cookie"]
+	if len(lines) == 0 {
+		return
+	}
+	kept := make([]string, 0, len(lines))
+	for _, line := range lines {
+		pair, _, _ := strings.Cut(line, ";")
+		name, _, _ := strings.Cut(strings.TrimLeft(pair, "= \t"), "=")
+		if !g.auth.OwnsCookie(strings.TrimSpace(name)) {
+			kept = append(kept, line)
+		}
+	}
+	h["Set-Cookie"] = kept
+}
+
+// upstreamFailed answers when there is no answer. It is no fault of the sign-in, and says so.
+func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+		note(w).gone = true // the client left
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	status, reason := http.StatusBadGateway, "unreachable"
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		status, reason = http.StatusGatewayTimeout, "timeout"
+	}
+	g.counts.upstreamError(reason)
+	reference := strings.ToLower(rand.Text()[:10])
+	g.log.Error("the upstream failed", "code", "upstream_unavailable", "status", status, "reference", reference, "cause", err.Error())
+
+	lang := g.language
+	if lang == "" {
+		lang = pages.Language(r.Header.Get("Accept-Language"))
+	}
+	text := upstreamTexts[lang]
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", pages.CSP())
+	var body []byte
+	if wantsPage(r) {
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		body = pages.Page{
+			Lang: lang, Title: text.title, Message: text.message, Advice: text.advice,
+			Reference: reference, Tone: pages.Error,
+		}.Render()
+	} else {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		body, _ = json.Marshal(map[string]string{ // strings only: it cannot fail
+			"error": "upstream_unavailable", "message": text.message + text.gap + text.advice, "reference": reference,
+		})
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+type upstreamText struct{ title, message, gap, advice string }
+
+var upstreamTexts = map[string]upstreamText{
+	"zh": {"系统暂时无法访问", "你已登录，但要访问的系统没有响应。", "", "请稍后再试；如果一直这样，请把参考编号告诉管理员。"},
+	"en": {"The system cannot be reached", "You are signed in, but the system behind this page does not answer.", " ",
+		"Please try again in a moment; if it stays like this, give your administrator the reference."},
+}
+
+// wantsPage tells a browser that opens a page from a script or a program.
+func wantsPage(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	return (mode == "" || mode == "navigate") && strings.Contains(strings.ToLower(strings.Join(r.Header["Accept"], ",")), "text/html")
+}
