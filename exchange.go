@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -99,7 +101,7 @@ func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign fu
 	var err error
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a sign-in: %v", p)
+			err = panicked(p)
 		}
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -111,6 +113,16 @@ func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign fu
 		close(e.done)
 	}()
 	fresh, err = sign(ctx)
+}
+
+// panicked says where a sign-in panicked, for the log. The panic's value may hold
+// a secret, such as the URL of a call; those of the runtime do not.
+func panicked(p any) error {
+	what := fmt.Sprintf("%T", p)
+	if e, ok := p.(runtime.Error); ok {
+		what = e.Error()
+	}
+	return fmt.Errorf("panic in a sign-in: %s\n%s", what, debug.Stack())
 }
 
 // sweep forgets what is old. It looks at all once a minute.

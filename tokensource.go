@@ -15,9 +15,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // A Token is an app's access token and the moment from which it must not be
@@ -335,8 +338,17 @@ func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, e
 	case <-time.After(storeTimeout):
 		storeErr = errors.New("wecom: token store: not written in time")
 	}
-	s.storeResult(storeErr)
+	s.storeResult(withoutToken(storeErr, c.Token))
 	return c, nil
+}
+
+// withoutToken rids a store's error of the token that it was given: some quote the
+// command that failed.
+func withoutToken(err error, t Token) error {
+	if err == nil || !strings.Contains(err.Error(), t.Value.Reveal()) {
+		return err
+	}
+	return errors.New(upstream.Hidden{t.Value.Reveal()}.Clean(err.Error(), 300))
 }
 
 // adopt returns a stored token if it is worth having: not the one at hand, not
