@@ -253,8 +253,9 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 	if s.store == nil && o.Sessions != nil {
 		s.store = o.Sessions.Store
 	}
+	s.direct = inMemory(s.store)
 	if s.store == nil {
-		s.store, s.embedded = newMemoryStore(), true
+		s.store, s.embedded, s.direct = newMemoryStore(), true, true
 	}
 	if s.lifetime == 0 {
 		s.lifetime = defaultLifetime

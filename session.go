@@ -31,7 +31,8 @@ const tokenLen = 43
 // application's own scs session.
 type sessions struct {
 	store    scs.Store
-	embedded bool // the store is our own memory: it cannot hang, so it is asked directly
+	embedded bool // the store is our own memory: nobody else writes to it
+	direct   bool // the store is in this process's memory: it cannot hang, and is called directly
 	manager  *scs.SessionManager
 	app      App
 	space    string // from a hash of app: rows of two apps in one store have different names
@@ -213,7 +214,7 @@ func (s *sessions) get(ctx context.Context, key string) ([]byte, bool, error) {
 		row   []byte
 		found bool
 	}
-	if s.embedded {
+	if s.direct {
 		return s.store.Find(key)
 	}
 	a, err := bounded(ctx, false, func(ctx context.Context) (a answer, err error) {
@@ -230,7 +231,7 @@ func (s *sessions) get(ctx context.Context, key string) ([]byte, bool, error) {
 }
 
 func (s *sessions) put(ctx context.Context, key string, row []byte, expires time.Time) error {
-	_, err := bounded(context.WithoutCancel(ctx), s.embedded, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(context.WithoutCancel(ctx), s.direct, func(ctx context.Context) (struct{}, error) {
 		if c, ok := s.store.(interface {
 			CommitCtx(context.Context, string, []byte, time.Time) error
 		}); ok {
@@ -242,7 +243,7 @@ func (s *sessions) put(ctx context.Context, key string, row []byte, expires time
 }
 
 func (s *sessions) del(ctx context.Context, key string) error {
-	_, err := bounded(context.WithoutCancel(ctx), s.embedded, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(context.WithoutCancel(ctx), s.direct, func(ctx context.Context) (struct{}, error) {
 		if c, ok := s.store.(interface {
 			DeleteCtx(context.Context, string) error
 		}); ok {
@@ -436,6 +437,12 @@ type memoryStore struct {
 type expiring struct {
 	key  string
 	when time.Time
+}
+
+// inMemory says whether a store is scs's own memory store.
+func inMemory(store scs.Store) bool {
+	_, ok := store.(*memstore.MemStore)
+	return ok
 }
 
 func newMemoryStore() *memoryStore {
