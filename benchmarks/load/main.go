@@ -1,0 +1,406 @@
+// Load drives an HTTP server on loopback with and without the middleware, by a
+// closed loop: each connection sends its next request when it has the answer to
+// the last. It ends by itself.
+//
+//	go run -C benchmarks ./load [-seconds 3] [-redis URL] [-sessions 10000,100000,1000000]
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/wecomauth/wecom"
+)
+
+func main() {
+	seconds := flag.Float64("seconds", 2, "length of each measurement")
+	redisURL := flag.String("redis", "redis://127.0.0.1:6379/0", "where Redis is; without one, its rows are left out")
+	counts := flag.String("sessions", "10000,100000,1000000", "how many sessions to hold for the last table")
+	flag.Parse()
+	if err := run(time.Duration(*seconds*float64(time.Second)), *redisURL, *counts); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(length time.Duration, redisURL, counts string) error {
+	var client *redis.Client
+	if o, err := redis.ParseURL(redisURL); err == nil {
+		o.PoolSize = 256
+		client = redis.NewClient(o)
+		defer client.Close()
+		if client.Ping(context.Background()).Err() != nil {
+			client = nil
+		}
+	}
+	fmt.Printf("%s, %s/%s, %d CPUs, %s each; server and clients share the machine\n\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), length)
+	if err := throughput(length, client); err != nil {
+		return err
+	}
+	for text := range strings.SplitSeq(counts, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil {
+			return fmt.Errorf("-sessions: %w", err)
+		}
+		if err := held(n, client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everybody signs people in at once, as the code says: what is measured here is not WeCom.
+type everybody struct{}
+
+func (everybody) App() wecom.App { return wecom.App{Provider: "load", CorpID: "corp", AppID: "1"} }
+
+func (everybody) AuthorizeURL(a wecom.Attempt) string {
+	return "https://idp.example/?state=" + a.State + "&redirect_uri=" + url.QueryEscape(a.RedirectURI)
+}
+
+func (p everybody) Identify(_ context.Context, code string) (wecom.Identity, error) {
+	app := p.App()
+	return wecom.Identity{Provider: app.Provider, CorpID: app.CorpID, AppID: app.AppID, UserID: code}, nil
+}
+
+func middleware(store scs.Store) (*wecom.Middleware, error) {
+	return wecom.New(wecom.Options{
+		Provider: everybody{}, StateKey: wecom.NewSecret("a key for this run only, 32 bytes long"),
+		CallbackURL: "http://127.0.0.1/wecom/callback", SessionStore: store,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+// signIn goes through h once and returns the Cookie header of the new session.
+func signIn(h http.Handler, user string) (string, error) {
+	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/", nil)
+	r.Header.Set("Accept", "text/html")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	to, err := w.Result().Location()
+	if err != nil {
+		return "", err
+	}
+	r = httptest.NewRequest(http.MethodGet, "http://127.0.0.1/wecom/callback?code="+user+"&state="+to.Query().Get("state"), nil)
+	for _, c := range w.Result().Cookies() {
+		r.AddCookie(c)
+	}
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusSeeOther {
+		return "", fmt.Errorf("the callback answered %d", w.Code)
+	}
+	c := w.Result().Cookies()[0]
+	return c.Name + "=" + c.Value, nil
+}
+
+var page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "hello, this is a page of some length for somebody who is signed in\n")
+})
+
+// throughput compares servers at 1, 10 and 200 connections.
+func throughput(length time.Duration, client *redis.Client) error {
+	memory, err := middleware(nil)
+	if err != nil {
+		return err
+	}
+	servers := []struct {
+		name    string
+		handler http.Handler
+	}{{"without the middleware", page}, {"wecom, sessions in memory", memory.Handler(page)}}
+	if client != nil {
+		remote, err := middleware(goredisstore.NewWithPrefix(client, "load:wecom:"))
+		if err != nil {
+			return err
+		}
+		servers = append(servers, struct {
+			name    string
+			handler http.Handler
+		}{"wecom, sessions in Redis", remote.Handler(page)})
+	}
+	for _, traffic := range []string{"signed-in", "anonymous", "mixed"} {
+		fmt.Printf("| %s traffic | connections | requests/s | ratio | p50 | p99 |\n| --- | ---: | ---: | ---: | ---: | ---: |\n", traffic)
+		for _, connections := range []int{1, 10, 200} {
+			var base float64
+			for i, s := range servers {
+				cookie := ""
+				if i > 0 {
+					if cookie, err = signIn(s.handler, fmt.Sprintf("%s%d", traffic, connections)) // a code works once; err != nil {
+						return err
+					}
+				}
+				res, err := drive(s.handler, cookie, traffic, connections, length)
+				if err != nil {
+					return err
+				}
+				if i == 0 {
+					base = res.perSecond
+				}
+				fmt.Printf("| %s | %d | %.0f | %.2f | %s | %s |\n", s.name, connections, res.perSecond, res.perSecond/base, res.p50, res.p99)
+			}
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+type result struct {
+	perSecond float64
+	p50, p99  time.Duration
+}
+
+// drive runs one server and one closed loop per connection, first to warm up, then to measure.
+func drive(h http.Handler, cookie, traffic string, connections int, length time.Duration) (result, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return result{}, err
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener) // ErrServerClosed
+	}()
+	defer func() {
+		_ = server.Close()
+		<-served
+	}()
+
+	request := func(withCookie bool) []byte {
+		text := "GET /reports?from=2026-01-01 HTTP/1.1\r\nHost: app.example.com\r\nAccept: text/html\r\nUser-Agent: load\r\n"
+		if withCookie && cookie != "" {
+			text += "Cookie: " + cookie + "\r\n"
+		}
+		return []byte(text + "\r\n")
+	}
+	var requests [][]byte
+	switch traffic {
+	case "signed-in":
+		requests = [][]byte{request(true)}
+	case "anonymous":
+		requests = [][]byte{request(false)}
+	default:
+		requests = [][]byte{request(true), request(true), request(true), request(false)}
+	}
+
+	var wg sync.WaitGroup
+	took := make([][]time.Duration, connections)
+	failed := make([]error, connections)
+	begin := time.Now().Add(length / 4)
+	end := begin.Add(length)
+	for i := range connections {
+		wg.Go(func() { took[i], failed[i] = loop(listener.Addr().String(), requests, begin, end) })
+	}
+	wg.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return result{}, err
+	}
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	if len(all) == 0 {
+		return result{}, errors.New("no request was answered")
+	}
+	return result{
+		perSecond: float64(len(all)) / length.Seconds(),
+		p50:       all[len(all)/2].Round(time.Microsecond),
+		p99:       all[len(all)*99/100].Round(time.Microsecond),
+	}, nil
+}
+
+// loop sends requests over one connection until end; what is answered between begin and end counts.
+func loop(addr string, requests [][]byte, begin, end time.Time) ([]time.Duration, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	reader := bufio.NewReader(conn)
+	var took []time.Duration
+	for i := 0; ; i++ {
+		sent := time.Now()
+		if sent.After(end) {
+			return took, nil
+		}
+		if _, err := conn.Write(requests[i%len(requests)]); err != nil {
+			return nil, err
+		}
+		if err := readAnswer(reader); err != nil {
+			return nil, err
+		}
+		if now := time.Now(); sent.After(begin) && now.Before(end) {
+			took = append(took, now.Sub(sent))
+		}
+	}
+}
+
+// readAnswer reads one answer by its Content-Length, cheaply: the client should not be what is measured.
+func readAnswer(r *bufio.Reader) error {
+	length := 0
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if first && len(line) > 9 && line[9] == '5' {
+			return fmt.Errorf("the server answered %s", line)
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if name, value, ok := strings.Cut(string(line), ": "); ok && name == "Content-Length" {
+			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := r.Discard(length)
+	return err
+}
+
+// held makes n sessions and tells what they weigh and what a look-up costs.
+func held(n int, client *redis.Client) error {
+	store := memstore.NewWithCleanupInterval(0)
+	before := heap()
+	cookies, err := fill(store, n)
+	if err != nil {
+		return err
+	}
+	each := float64(heap()-before) / float64(n)
+	cost, err := lookUp(store, cookies)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%9d sessions in memory: %4.0f bytes each, %s a look-up", n, each, cost)
+	runtime.KeepAlive(store)
+
+	if client == nil {
+		fmt.Println()
+		return nil
+	}
+	ctx := context.Background()
+	prefix := fmt.Sprintf("load:%d:", n)
+	remote := goredisstore.NewWithPrefix(client, prefix)
+	used := redisMemory(ctx, client)
+	rows, err := store.All()
+	if err != nil {
+		return err
+	}
+	expires := time.Now().Add(time.Hour)
+	pipe := client.Pipeline()
+	for key, row := range rows {
+		pipe.Set(ctx, prefix+key, row, time.Until(expires))
+		if pipe.Len() == 10_000 {
+			if _, err := pipe.Exec(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	each = float64(redisMemory(ctx, client)-used) / float64(n)
+	if cost, err = lookUp(remote, cookies); err != nil {
+		return err
+	}
+	fmt.Printf("; in Redis: %4.0f bytes each, %s a look-up\n", each, cost)
+	for key := range rows {
+		pipe.Unlink(ctx, prefix+key)
+		if pipe.Len() == 10_000 {
+			if _, err := pipe.Exec(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = pipe.Exec(ctx)
+	return err
+}
+
+// fill signs n people in and returns some of their cookies. Each middleware
+// remembers used attempts for ten minutes; taking many keeps that out of the figure.
+func fill(store scs.Store, n int) ([]string, error) {
+	var cookies []string
+	for done := 0; done < n; {
+		m, err := middleware(store)
+		if err != nil {
+			return nil, err
+		}
+		h := m.Handler(page)
+		for i := 0; i < 5000 && done < n; i++ {
+			cookie, err := signIn(h, fmt.Sprintf("user%07d", done))
+			if err != nil {
+				return nil, err
+			}
+			if done%max(n/5000, 1) == 0 {
+				cookies = append(cookies, cookie)
+			}
+			done++
+		}
+	}
+	return cookies, nil
+}
+
+// lookUp returns the median time of a signed-in request for sessions all over the store.
+func lookUp(store scs.Store, cookies []string) (time.Duration, error) {
+	m, err := middleware(store)
+	if err != nil {
+		return 0, err
+	}
+	h := m.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	requests := make([]*http.Request, len(cookies))
+	for i, c := range cookies {
+		requests[i] = httptest.NewRequest(http.MethodGet, "http://127.0.0.1/api", nil)
+		requests[i].Header.Set("Cookie", c)
+	}
+	var took []time.Duration
+	for range 5 {
+		began := time.Now()
+		for _, r := range requests {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != http.StatusOK {
+				return 0, fmt.Errorf("a session was not found: %d", w.Code)
+			}
+		}
+		took = append(took, time.Since(began)/time.Duration(len(requests)))
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func redisMemory(ctx context.Context, client *redis.Client) int64 {
+	info := client.Info(ctx, "memory").Val()
+	_, rest, _ := strings.Cut(info, "used_memory:")
+	text, _, _ := strings.Cut(rest, "\r")
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}
