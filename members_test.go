@@ -243,6 +243,14 @@ func TestUserIDByMobileAndEmail(t *testing.T) {
 	assert.True(t, api.Denied())
 }
 
+func TestT17_LookUpsRefuseWhatIsNoMembersID(t *testing.T) {
+	for _, body := range []string{`{"errcode":0}`, `{"errcode":0,"userid":""}`, `{"errcode":0,"userid":7}`, `{"errcode":0,"userid":"ww1/lisi"}`, `{"errcode":0,"userid":"a b"}`} {
+		id, err := rawClient(t, body).UserIDByMobile(t.Context(), "13800000001")
+		assert.Error(t, err, body)
+		assert.Empty(t, id)
+	}
+}
+
 // A mobile number and a mailbox are nothing for a log, even if WeCom echoes them.
 func TestT20_LookUpsHideWhatTheyLookFor(t *testing.T) {
 	c := clientOn(t, rawAPI(func(_ string, r *http.Request) string {
