@@ -147,7 +147,7 @@ func throughput(length time.Duration, client *redis.Client) error {
 			for i, s := range servers {
 				cookie := ""
 				if i > 0 {
-					if cookie, err = signIn(s.handler, fmt.Sprintf("%s%d", traffic, connections)) // a code works once; err != nil {
+					if cookie, err = signIn(s.handler, fmt.Sprint(traffic, connections)); err != nil { // a code works once
 						return err
 					}
 				}
