@@ -140,6 +140,7 @@ func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
 
 // admit exchanges the code, asks whether the person may come in, and only then makes a session.
 func (m *Middleware) admit(ctx context.Context, code string) (session, error) {
+	began := time.Now()
 	id, err := m.provider.Identify(ctx, code)
 	if err != nil {
 		return session{}, err
@@ -147,7 +148,8 @@ func (m *Middleware) admit(ctx context.Context, code string) (session, error) {
 	if id.app() != m.provider.App() || !id.names() {
 		return session{}, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
 	}
-	id.AuthenticatedAt = time.Now()
+	// Not the end of the exchange: a revocation that comes while WeCom answers ends this sign-in too.
+	id.AuthenticatedAt = began
 	if f := m.permit(ctx, m.authorize, id); f != nil {
 		return session{}, f
 	}

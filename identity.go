@@ -45,7 +45,7 @@ type Identity struct {
 	// Departments holds department ids, as far as the app may see them.
 	Departments []int64 `json:"departments,omitempty"`
 
-	// AuthenticatedAt is when the sign-in was completed, by this server's clock.
+	// AuthenticatedAt is when the browser came back from WeCom, by this server's clock.
 	AuthenticatedAt time.Time `json:"authenticated_at"`
 }
 

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +15,8 @@ import (
 // revocationSeen is how long a replica may go on without having seen a
 // revocation that another one wrote.
 const revocationSeen = 2 * time.Second
+
+const revocationSweep = time.Minute
 
 // Revoke ends all sessions of one person that began until now, whatever their
 // number: it writes one row that holds the time. Of id only the field that names
@@ -55,6 +55,8 @@ type revocations struct {
 	any  atomic.Bool // this process revoked something: the memory store has no other writers
 	mu   sync.Mutex
 	seen map[string]revocation
+
+	swept time.Time
 }
 
 type revocation struct {
@@ -69,7 +71,7 @@ func (s *sessions) personKey(id Identity) string {
 
 func (s *sessions) revoke(ctx context.Context, person string) error {
 	now := time.Now()
-	s.revoked.note(person, revocation{until: now, asked: now})
+	s.revoked.note(person, revocation{until: now, asked: now}, s.lifetime)
 	s.revoked.any.Store(true)
 	row := binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano()))
 	if err := s.put(ctx, s.key('r', person), row, now.Add(s.lifetime+time.Minute)); err != nil {
@@ -108,26 +110,28 @@ func (s *sessions) revokedUntil(ctx context.Context, person string) (time.Time, 
 	if found && len(row) == 8 {
 		read.until = time.Unix(0, int64(binary.BigEndian.Uint64(row)))
 	}
-	s.revoked.note(person, read)
-	return read.until, nil
+	return s.revoked.note(person, read, s.lifetime), nil
 }
 
-// note keeps the later of two revocations: a store's answer may be older than
-// what this process wrote meanwhile.
-func (v *revocations) note(person string, r revocation) {
+// note keeps the later of two revocations and returns its time: a store's answer may be older
+// than what this process wrote meanwhile, or wanted to write. A revocation is
+// kept as long as a session that it ends can last.
+func (v *revocations) note(person string, r revocation, lifetime time.Duration) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if old := v.seen[person]; old.until.After(r.until) {
 		r.until = old.until
 	}
-	if len(v.seen) > 10_000 {
+	if r.asked.Sub(v.swept) > revocationSweep {
+		v.swept = r.asked
 		for p, old := range v.seen {
-			if time.Since(old.asked) > revocationSeen && old.until.IsZero() {
+			if r.asked.Sub(old.asked) > revocationSeen && r.asked.Sub(old.until) > lifetime {
 				delete(v.seen, p)
 			}
 		}
 	}
 	v.seen[person] = r
+	return r.until
 }
 
 // A rechecker can tell whether somebody who signed in is still welcome. It is an optional part of a Provider.
@@ -163,8 +167,9 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 		defer cancel()
 		welcome, err := m.stillWelcome(ctx, s.who.id)
 		if err == nil && !welcome {
-			err = m.sessions.revoke(ctx, person)
-			m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+			if err = m.sessions.revoke(ctx, person); err == nil {
+				m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+			}
 			m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
 		}
 		if err != nil {
@@ -224,19 +229,11 @@ func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
 	if id.UserID == "" {
 		return true, nil
 	}
-	_, answer, err := p.client.call(ctx, http.MethodGet, "user/get", url.Values{"userid": {id.UserID}}, nil)
+	member, err := p.client.User(ctx, id.UserID)
 	if classOf(err) == classDenied {
 		return false, nil
 	}
-	if err != nil {
-		return true, err
-	}
-	status, present, err := answer.IntOrString("status")
-	if err != nil || !present {
-		return true, err
-	}
-	n, err := strconv.Atoi(status)
-	return err != nil || n != memberDisabled && n != memberLeft, nil
+	return member.Status != memberDisabled && member.Status != memberLeft, err
 }
 
 const (

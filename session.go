@@ -1,6 +1,7 @@
 package wecom
 
 import (
+	"container/heap"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -218,16 +219,20 @@ func (s *sessions) get(ctx context.Context, key string) ([]byte, bool, error) {
 		return s.store.Find(key)
 	}
 	a, err := bounded(ctx, false, func(ctx context.Context) (a answer, err error) {
-		if c, ok := s.store.(interface {
-			FindCtx(context.Context, string) ([]byte, bool, error)
-		}); ok {
-			a.row, a.found, err = c.FindCtx(ctx, key)
-		} else {
-			a.row, a.found, err = s.store.Find(key)
-		}
+		a.row, a.found, err = findRow(ctx, s.store, key)
 		return a, err
 	})
 	return a.row, a.found, err
+}
+
+// findRow asks a store in the way that it knows: some of scs's panic in Find.
+func findRow(ctx context.Context, store scs.Store, key string) ([]byte, bool, error) {
+	if c, ok := store.(interface {
+		FindCtx(context.Context, string) ([]byte, bool, error)
+	}); ok {
+		return c.FindCtx(ctx, key)
+	}
+	return store.Find(key)
 }
 
 func (s *sessions) put(ctx context.Context, key string, row []byte, expires time.Time) error {
@@ -315,7 +320,7 @@ func (s *sessions) load(r *http.Request) (*http.Request, error) {
 	}
 	ctx, err := bounded(probe, false, func(context.Context) (context.Context, error) {
 		ctx, err := s.manager.Load(probe, token)
-		if err != nil && s.undecodable(token) {
+		if err != nil && s.undecodable(probe, token) {
 			return s.manager.Load(probe, "")
 		}
 		return ctx, err
@@ -328,9 +333,9 @@ func (s *sessions) load(r *http.Request) (*http.Request, error) {
 
 // undecodable says that Load failed for what the session holds, after an upgrade
 // perhaps, and not for the store: that is no session, or the browser would be shut out for ever.
-func (s *sessions) undecodable(token string) bool {
+func (s *sessions) undecodable(ctx context.Context, token string) bool {
 	sum := sha256.Sum256([]byte(token)) // checkManager insists on HashTokenInStore
-	row, found, err := s.manager.Store.Find(base64.RawURLEncoding.EncodeToString(sum[:]))
+	row, found, err := findRow(ctx, s.manager.Store, base64.RawURLEncoding.EncodeToString(sum[:]))
 	if err != nil || !found {
 		return false
 	}
@@ -426,23 +431,18 @@ func checkManager(m *scs.SessionManager, https bool, callbackPath string) error 
 	return errors.Join(errs...)
 }
 
+// inMemory says whether a store is scs's own memory store.
+func inMemory(store scs.Store) bool {
+	_, ok := store.(*memstore.MemStore)
+	return ok
+}
+
 // memoryStore is the default store: scs's own, without its cleaning goroutine.
 // Expired rows go when new ones come.
 type memoryStore struct {
 	*memstore.MemStore
 	mu   sync.Mutex
-	rows []expiring // oldest first
-}
-
-type expiring struct {
-	key  string
-	when time.Time
-}
-
-// inMemory says whether a store is scs's own memory store.
-func inMemory(store scs.Store) bool {
-	_, ok := store.(*memstore.MemStore)
-	return ok
+	rows expiries
 }
 
 func newMemoryStore() *memoryStore {
@@ -454,12 +454,32 @@ func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
 	defer s.mu.Unlock()
 	now := time.Now()
 	for len(s.rows) > 0 && s.rows[0].when.Before(now) {
-		// A row that was written again since is found: a later entry stands for it.
-		if _, found, _ := s.Find(s.rows[0].key); !found {
-			_ = s.Delete(s.rows[0].key)
+		// A row that was written again since is found: another entry stands for it.
+		old := heap.Pop(&s.rows).(expiry)
+		if _, found, _ := s.Find(old.key); !found {
+			_ = s.Delete(old.key)
 		}
-		s.rows = s.rows[1:]
 	}
-	s.rows = append(s.rows, expiring{key, expires})
+	heap.Push(&s.rows, expiry{key, expires})
 	return s.MemStore.Commit(key, row, expires)
+}
+
+// expiries is a heap, the soonest first: an idle row ends long before its session's.
+type expiries []expiry
+
+type expiry struct {
+	key  string
+	when time.Time
+}
+
+func (e expiries) Len() int           { return len(e) }
+func (e expiries) Less(i, j int) bool { return e[i].when.Before(e[j].when) }
+func (e expiries) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *expiries) Push(x any)        { *e = append(*e, x.(expiry)) }
+func (e *expiries) Pop() any {
+	last := len(*e) - 1
+	x := (*e)[last]
+	(*e)[last] = expiry{}
+	*e = (*e)[:last]
+	return x
 }
