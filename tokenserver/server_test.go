@@ -277,6 +277,20 @@ func TestNewFindsAllMistakes(t *testing.T) {
 	}
 }
 
+// The server does not see how long a client's key is before it comes.
+func TestT32_ShortKeysAreRefused(t *testing.T) {
+	for length, want := range map[int]int{1: 401, 31: 401, 32: 200, 512: 200, 513: 401} {
+		key := strings.Repeat("k", length)
+		srv, err := tokenserver.New(tokenserver.Config{
+			Apps:    map[string]wecom.TokenSource{"portal": (&issuer{}).source()},
+			Clients: []tokenserver.Client{{Name: "billing", KeySHA256: hash(key), Apps: []string{"portal"}}},
+			Logger:  quiet,
+		})
+		require.NoError(t, err)
+		assert.Equal(t, want, ask(srv, key, portal).Status, "%d bytes", length)
+	}
+}
+
 func TestGenerateKey(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {

@@ -87,6 +87,21 @@ func TestWhatIsStored(t *testing.T) {
 	assert.Equal(t, int64(1), n, "the default prefix")
 }
 
+// Who asked has left, but the token was fetched, and others want it.
+func TestF21_TokenOfACallerWhoLeft(t *testing.T) {
+	rdb := newClient(t, sharedURL(t))
+	prefix := newPrefix(t, rdb)
+	s := redisstore.New(rdb, prefix)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Update(ctx, "app", func(context.Context, wecom.Token) (wecom.Token, error) {
+		cancel()
+		return inAnHour("value"), nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "value", load(t, s, "app"))
+	assert.Len(t, keysOf(t, rdb, prefix), 1, "no lock is left")
+}
+
 func TestT18_TwoAppsOneRedis(t *testing.T) {
 	rdb := newClient(t, sharedURL(t))
 	prefix := newPrefix(t, rdb)
