@@ -1,12 +1,15 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // full says that the heavy repeats are wanted.
@@ -35,8 +38,14 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
 	defer closeChromium()
+	redis.SetLogger(quiet{})
 	return m.Run()
 }
+
+// quiet is a logger for go-redis, which reports each failed dial.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // quickstartProgram builds the quickstart, once.
 var quickstartProgram = sync.OnceValues(func() (string, error) {
