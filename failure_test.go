@@ -1,0 +1,320 @@
+package wecom_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// A failureCase brings about one failure. It returns the answer, and options for the world it happens in.
+type failureCase struct {
+	code   string
+	status int
+	json   bool // the answer is JSON, whoever asks
+	button string
+	option func(*wecom.Options)
+	happen func(w *world) *wecomtest.Response
+}
+
+func failureCases() []failureCase {
+	fault := func(x wecomtest.Fault) func(*world) *wecomtest.Response {
+		return func(w *world) *wecomtest.Response {
+			w.fake.Always("auth/getuserinfo", x)
+			return w.browser().Get("/reports")
+		}
+	}
+	const again = "/wecom/login?return_to=%2Freports"
+	const contentJSON = "Content-Type: application/json"
+	return []failureCase{
+		{"login_required", 401, true, "", nil, func(w *world) *wecomtest.Response { return w.browser().Fetch("GET", "/api", "") }},
+		{"method_not_allowed", 405, false, "/", nil, func(w *world) *wecomtest.Response { return w.browser().Get("/wecom/logout") }},
+		{"prefetch_refused", 403, false, "/wecom/login", nil, func(w *world) *wecomtest.Response {
+			return w.browser().Do(&http.Request{Method: "GET", URL: must(url.Parse(site + "/wecom/login")), Header: http.Header{"Accept": {"text/html"}, "Sec-Purpose": {"prefetch"}}})
+		}},
+		{"bad_callback", 400, false, "/wecom/login", nil, func(w *world) *wecomtest.Response { return w.browser().Get("/wecom/callback?code=1&code=2") }},
+		{"bad_state", 400, false, "/wecom/login", nil, func(w *world) *wecomtest.Response { return w.browser().Get("/wecom/callback?code=1&state=2") }},
+		{"callback_mismatch", 400, false, "", nil, func(w *world) *wecomtest.Response {
+			b := w.browser()
+			return b.Get(strings.Replace(w.held(b, "/").URL, "/wecom/callback", "/elsewhere", 1))
+		}},
+		{"signin_refused", 403, false, again, nil, func(w *world) *wecomtest.Response { return w.browser().Refuse().Get("/reports") }},
+		{"attempt_lost", 403, false, "/wecom/login", nil, func(w *world) *wecomtest.Response { return w.browser().BlockCookies(true).Get("/reports") }},
+		{"session_not_stuck", 403, false, again, nil, func(w *world) *wecomtest.Response {
+			b := w.signedIn("zhangsan")
+			dropSession(b)
+			return b.Get("/reports")
+		}},
+		{"code_rejected", 403, false, again, nil, fault(wecomtest.Fault{ErrCode: 40029})},
+		{"outsider", 403, false, again, nil, func(w *world) *wecomtest.Response { return w.browser().SignInAs(outsider).Get("/reports") }},
+		{"linked_corp", 403, false, again, nil, func(w *world) *wecomtest.Response { return w.browser().SignInAs(linkedMember).Get("/reports") }},
+		{"not_allowed", 403, false, again, func(o *wecom.Options) {
+			o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return false, nil }
+		}, func(w *world) *wecomtest.Response { return w.browser().Get("/reports") }},
+		{"wecom_unavailable", 503, false, again, nil, func(w *world) *wecomtest.Response {
+			w.fake.Always("gettoken", wecomtest.Fault{Drop: wecomtest.DropDial})
+			return w.browser().Get("/reports")
+		}},
+		{"setup_fault", 500, false, again, nil, fault(wecomtest.Fault{ErrCode: 50001})},
+		{"busy", 503, false, again, nil, fault(wecomtest.Fault{ErrCode: 45009})},
+		{"session_store", 503, false, "", func(o *wecom.Options) {
+			store := newTestStore()
+			store.fail["Commit"] = errors.New("disk full")
+			o.SessionStore = store
+		}, func(w *world) *wecomtest.Response { return w.browser().Get("/reports") }},
+		{"too_many_attempts", 429, false, "/wecom/login", nil, func(w *world) *wecomtest.Response {
+			b := w.browser()
+			for {
+				res := b.GetNoFollow("/wecom/callback?code=" + w.made() + "&state=" + stateIn(b.GetNoFollow("/wecom/login").Location()))
+				if res.Status != 302 && res.Status != 403 {
+					return res
+				}
+			}
+		}},
+		{"cross_origin", 403, false, "", nil, func(w *world) *wecomtest.Response {
+			return w.signedIn("lisi").From("https://evil.example").Post(site + "/wecom/logout")
+		}},
+		{"not_found", 404, false, "/", nil, func(w *world) *wecomtest.Response { return w.fake.Browser(site, w.auth.Routes()).Get("/nothing") }},
+		{"bad_request", 415, true, "", nil, func(w *world) *wecomtest.Response { return w.browser().Fetch("POST", "/wecom/session", "{}") }},
+		{"bad_request", 400, true, "", nil, func(w *world) *wecomtest.Response {
+			return w.browser().Fetch("POST", "/wecom/session", "{", contentJSON)
+		}},
+		{"bad_request", 413, true, "", nil, func(w *world) *wecomtest.Response {
+			return w.browser().Fetch("POST", "/wecom/session", `"`+strings.Repeat("x", 4096)+`"`, contentJSON)
+		}},
+		{"method_not_allowed", 405, true, "", nil, func(w *world) *wecomtest.Response { return w.browser().Fetch("PUT", "/wecom/session", "") }},
+		{"bad_state", 400, true, "", nil, func(w *world) *wecomtest.Response {
+			return w.browser().Fetch("POST", "/wecom/session", `{"code":"1","state":"2"}`, contentJSON)
+		}},
+	}
+}
+
+// Each failure has its status, its code, a page in both languages, and one log line that shares its reference.
+func TestFailures(t *testing.T) {
+	for _, tt := range failureCases() {
+		for _, lang := range []string{"zh", "en"} {
+			t.Run(fmt.Sprint(tt.code, " ", tt.status, " ", lang), func(t *testing.T) {
+				t.Parallel()
+				var events []wecom.Event
+				w := newWorld(t, func(o *wecom.Options) {
+					o.Language = lang
+					o.Observe = func(_ context.Context, e wecom.Event) { events = append(events, e) }
+					if tt.option != nil {
+						tt.option(o)
+					}
+				})
+				res := tt.happen(w)
+				require.NoError(t, res.Err)
+				assert.Equal(t, tt.status, res.Status)
+				assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
+				assert.Equal(t, "origin", res.Header.Get("Referrer-Policy"))
+				assert.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"))
+				assert.NotEmpty(t, res.Header.Get("Content-Security-Policy"))
+				assert.Equal(t, tt.status == 503 || tt.status == 429, res.Header.Get("Retry-After") != "")
+
+				var said struct{ Error, Message, Reference string }
+				if tt.json {
+					require.NoError(t, res.JSON(&said))
+					assert.Equal(t, tt.code, said.Error)
+					assert.NotEmpty(t, said.Message)
+					assert.Equal(t, tt.code != "login_required", said.Reference != "")
+				} else {
+					assert.Equal(t, "text/html; charset=utf-8", res.Header.Get("Content-Type"))
+					assert.Contains(t, res.Body, map[string]string{"zh": `<html lang="zh-CN">`, "en": `<html lang="en">`}[lang])
+					assert.Equal(t, lang == "zh", strings.Contains(res.Body, "参考编号"))
+					_, after, ok := strings.Cut(res.Body, "<code>")
+					require.True(t, ok, "a reference")
+					said.Reference, _, _ = strings.Cut(after, "</code>")
+					if tt.button != "" {
+						assert.Contains(t, res.Body, `href="`+tt.button+`"`)
+					}
+				}
+				logged := w.logs.String()
+				assert.Equal(t, 1, strings.Count(logged, "code="+tt.code+" "), logged)
+				if said.Reference != "" {
+					assert.Equal(t, 1, strings.Count(logged, "reference="+said.Reference), "one log line has the reference")
+				}
+				require.NotEmpty(t, events)
+				last := events[len(events)-1]
+				assert.Equal(t, "refused", last.Name)
+				assert.Equal(t, tt.code, last.Outcome)
+			})
+		}
+	}
+}
+
+// OnFailure gets every failure, may answer itself, and may pass it on.
+func TestOnFailureGetsAllOfThem(t *testing.T) {
+	for _, tt := range failureCases() {
+		t.Run(fmt.Sprint(tt.code, " ", tt.status), func(t *testing.T) {
+			t.Parallel()
+			var seen []*wecom.Failure
+			var lock sync.Mutex
+			var passOn bool
+			hook := func(w http.ResponseWriter, r *http.Request, f *wecom.Failure) {
+				lock.Lock()
+				defer lock.Unlock()
+				seen = append(seen, f)
+				assert.Equal(t, "no-store", w.Header().Get("Cache-Control"), "set already")
+				if passOn {
+					f.ServeHTTP(w, r)
+					return
+				}
+				w.Header().Set("Content-Type", "text/plain")
+				w.WriteHeader(f.Status)
+				fmt.Fprint(w, "mine: ", f.Code)
+			}
+			var answers []*wecomtest.Response
+			for _, p := range []bool{false, true} {
+				seen, passOn = nil, p
+				w := newWorld(t, func(o *wecom.Options) {
+					o.OnFailure = hook
+					if tt.option != nil {
+						tt.option(o)
+					}
+				})
+				answers = append(answers, tt.happen(w))
+				f := seen[len(seen)-1]
+				assert.Equal(t, tt.code, f.Code)
+				assert.Equal(t, tt.status, f.Status)
+				assert.NotEmpty(t, f.Message)
+				assert.True(t, strings.HasPrefix(f.Error(), "wecom: "+tt.code))
+				assert.Equal(t, f.Err, errors.Unwrap(f))
+			}
+			assert.Equal(t, "mine: "+tt.code, answers[0].Body)
+			assert.NotContains(t, answers[1].Body, "mine")
+			for _, a := range answers {
+				assert.Equal(t, tt.status, a.Status)
+				assert.Equal(t, tt.status == 503 || tt.status == 429, a.Header.Get("Retry-After") != "")
+			}
+		})
+	}
+}
+
+// A program may answer by a Failure of its own.
+func TestFailureServesItself(t *testing.T) {
+	page, script := request("GET", "/"), request("GET", "/")
+	script.Header.Set("Accept", "application/json")
+	t.Run("whatever its status", func(t *testing.T) {
+		for status, want := range map[int]int{0: 500, 200: 500, 302: 500, 399: 500, 400: 400, 418: 418, 599: 599, 600: 500, -1: 500} {
+			assert.Equal(t, want, do(&wecom.Failure{Status: status, Code: "x"}, page).Code)
+		}
+	})
+	t.Run("as a page", func(t *testing.T) {
+		f := &wecom.Failure{Status: 403, Code: "not_allowed", Message: "Ask the works council.", Reference: "abc", LoginURL: "/wecom/login"}
+		body := do(f, page).Body.String()
+		assert.Contains(t, body, "Ask the works council.")
+		assert.Contains(t, body, "abc")
+		assert.Contains(t, body, `href="/wecom/login"`)
+		f.LoginURL = "javascript:alert(1)"
+		assert.NotContains(t, do(f, page).Body.String(), "javascript")
+	})
+	t.Run("in the browser's language", func(t *testing.T) {
+		r := request("GET", "/")
+		r.Header.Set("Accept-Language", "en")
+		assert.Contains(t, do(&wecom.Failure{Status: 403, Code: "not_allowed"}, r).Body.String(), `lang="en"`)
+		assert.Contains(t, do(&wecom.Failure{Status: 403, Code: "not_allowed"}, page).Body.String(), `lang="zh-CN"`)
+	})
+	t.Run("as JSON", func(t *testing.T) {
+		res := do(&wecom.Failure{Status: 403, Code: "quota", Message: "m", Reference: "r", LoginURL: "/l", Err: errors.New("hidden")}, script)
+		assert.JSONEq(t, `{"error":"quota","message":"m","reference":"r","login_url":"/l"}`, res.Body.String())
+		assert.Equal(t, "application/json; charset=utf-8", res.Header().Get("Content-Type"))
+		assert.Equal(t, fmt.Sprint(res.Body.Len()), res.Header().Get("Content-Length"))
+	})
+	t.Run("to HEAD without a body", func(t *testing.T) {
+		res := do(&wecom.Failure{Status: 403, Code: "quota"}, request("HEAD", "/"))
+		assert.Zero(t, res.Body.Len())
+		assert.NotEqual(t, "0", res.Header().Get("Content-Length"))
+	})
+	t.Run("as an error", func(t *testing.T) {
+		cause := errors.New("cause")
+		f := &wecom.Failure{Code: "quota", Err: cause}
+		assert.ErrorIs(t, f, cause)
+		assert.Equal(t, "wecom: quota: cause", f.Error())
+		assert.Equal(t, "wecom: quota", (&wecom.Failure{Code: "quota"}).Error())
+	})
+}
+
+// A provider's own Failure is answered as it is, and stays the provider's.
+func TestFailureOfAProvider(t *testing.T) {
+	theirs := &wecom.Failure{Status: 451, Code: "elsewhere", Message: "Not in this country."}
+	m := fixed(t, func(o *wecom.Options) { o.Provider = refusing{theirs} })
+	for range 2 {
+		start := do(m.Routes(), request("GET", "/wecom/login?return_to=/x"))
+		r := request("GET", "/wecom/callback?code="+fmt.Sprint(time.Now().UnixNano())+"&state="+stateOf(t, start.Header().Get("Location")))
+		for _, c := range start.Result().Cookies() {
+			r.AddCookie(c)
+		}
+		res := do(m.Routes(), r)
+		assert.Equal(t, 451, res.Code)
+		assert.Contains(t, res.Body.String(), "Not in this country.")
+		assert.Contains(t, res.Body.String(), "/wecom/login?return_to=%2Fx")
+	}
+	assert.Equal(t, &wecom.Failure{Status: 451, Code: "elsewhere", Message: "Not in this country."}, theirs)
+}
+
+type refusing struct{ f *wecom.Failure }
+
+func (refusing) App() wecom.App                      { return fixedProvider{}.App() }
+func (refusing) AuthorizeURL(a wecom.Attempt) string { return fixedProvider{}.AuthorizeURL(a) }
+func (p refusing) Identify(context.Context, string) (wecom.Identity, error) {
+	return wecom.Identity{}, fmt.Errorf("while signing in: %w", p.f)
+}
+
+// Observe hears of everything that is worth counting, and of nobody.
+func TestObserve(t *testing.T) {
+	var lock sync.Mutex
+	var events []wecom.Event
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Observe = func(ctx context.Context, e wecom.Event) {
+			assert.NotNil(t, ctx)
+			lock.Lock()
+			defer lock.Unlock()
+			events = append(events, e)
+		}
+	})
+	took := func() (list []string) {
+		lock.Lock()
+		defer lock.Unlock()
+		for _, e := range events {
+			list = append(list, fmt.Sprint(e.Name, " ", e.Outcome, " ", e.ErrCode))
+			assert.Equal(t, e.Name == "signin", e.Duration > 0, "%+v", e)
+			text := string(must(json.Marshal(e)))
+			assert.NotContains(t, text, "zhangsan")
+		}
+		events = nil
+		return list
+	}
+	b := w.browser()
+	b.Get("/reports")
+	assert.Equal(t, []string{"start first 0", "signin ok 0"}, took())
+	b.Get("/reports")
+	assert.Empty(t, took(), "a signed-in request is no event")
+	b.Post("/wecom/logout")
+	assert.Equal(t, []string{"signout ok 0"}, took())
+	b.Fetch("GET", "/api", "")
+	assert.Equal(t, []string{"refused login_required 0"}, took())
+
+	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
+	b.Get("/reports")
+	assert.Equal(t, []string{"start first 0", "signin start_over 40029", "start restart 0", "signin ok 0"}, took())
+
+	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 50001})
+	w.browser().Get("/")
+	assert.Equal(t, []string{"start first 0", "signin setup_fault 50001", "refused setup_fault 50001"}, took())
+
+	w.browser().SignInAs(outsider).Get("/")
+	assert.Equal(t, []string{"start first 0", "signin outsider 0", "refused outsider 0"}, took())
+}
