@@ -46,3 +46,5 @@ require (
 	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/text v0.22.0 // indirect
 )
+
+exclude cloud.google.com/go v0.34.0
