@@ -115,7 +115,7 @@ func isForwarding(plain string) bool {
 	case "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "x-rewrite-url":
 		return true
 	}
-	return strings.HasPrefix(plain, "x-forwarded-") || strings.HasPrefix(plain, "x-original-")
+	return strings.HasPrefix(plain, "x-forwarded") || strings.HasPrefix(plain, "x-original-")
 }
 
 // dropOwnCookies takes our cookies out of a request: who has them is signed in.
