@@ -24,7 +24,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -234,7 +233,9 @@ func (l lock) release() {
 }
 
 func pause(ctx context.Context) error {
-	t := time.NewTimer(pollEvery/2 + mathrand.N(pollEvery)) // #nosec G404 -- guards nothing
+	var jitter [1]byte
+	_, _ = rand.Read(jitter[:]) // never fails
+	t := time.NewTimer(pollEvery/2 + pollEvery*time.Duration(jitter[0])/256)
 	defer t.Stop()
 	select {
 	case <-t.C:
