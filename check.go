@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/wecomauth/wecom/internal/errcode"
 )
 
 // Check asks WeCom whether the app is set up, for a program's start or a health
@@ -35,10 +37,10 @@ func (c *Client) checkApp(ctx context.Context) (Agent, error) {
 	}
 	var errs []error
 	if app.Closed {
-		errs = append(errs, errors.New("wecom: the app is disabled: enable it at the top of "+screenApp))
+		errs = append(errs, errors.New("wecom: the app is disabled: enable it at the top of "+errcode.ScreenApp))
 	}
 	if len(app.VisibleUsers)+len(app.VisibleDepartments)+len(app.VisibleTags) == 0 {
-		errs = append(errs, errors.New("wecom: nobody is in the app's visible range: choose members or departments under "+screenVisible))
+		errs = append(errs, errors.New("wecom: nobody is in the app's visible range: choose members or departments under "+errcode.ScreenVisible))
 	}
 	return app, errors.Join(errs...)
 }
@@ -82,9 +84,9 @@ func checkDomain(callback, trusted string) error {
 	bare = strings.TrimRight(bare, "/")
 	switch {
 	case bare == "":
-		return fmt.Errorf("wecom: the app has no trusted domain: enter %q under %s", u.Host, screenDomains)
+		return fmt.Errorf("wecom: the app has no trusted domain: enter %q under %s", u.Host, errcode.ScreenDomains)
 	case !strings.EqualFold(bare, u.Host):
-		return fmt.Errorf("wecom: the trusted domain is %q and CallbackURL's %q: enter the latter, exactly, under %s", bare, u.Host, screenDomains)
+		return fmt.Errorf("wecom: the trusted domain is %q and CallbackURL's %q: enter the latter, exactly, under %s", bare, u.Host, errcode.ScreenDomains)
 	}
 	return nil
 }

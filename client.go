@@ -12,14 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 const defaultAPI = "https://qyapi.weixin.qq.com"
-
-// WeCom asks to repeat a call at most three times when it is busy.
-const busyTries = 3
 
 // A Client calls WeCom's server API as one app. It adds the access token,
 // replaces one that WeCom refuses, and keeps every answer and every wait
@@ -94,7 +92,7 @@ func checkEndpoint(name, address string) error {
 // newClient makes a client from options that checkClient has found no fault with.
 func newClient(o Options) *Client {
 	c := &Client{
-		app:       App{Provider: providerWeCom, CorpID: o.CorpID, AppID: o.AgentID},
+		app:       App{Provider: errcode.WeCom, CorpID: o.CorpID, AppID: o.AgentID},
 		secret:    o.Secret,
 		api:       defaultAPI,
 		transport: o.Transport,
@@ -214,7 +212,7 @@ func (c *Client) call(ctx context.Context, method, op string, query url.Values, 
 	for tries, renewed := 1, false; ; {
 		text, answer, err := c.send(ctx, method, op, query, body, token)
 		switch class := classOf(err); {
-		case class == classToken && !renewed:
+		case class == errcode.Token && !renewed:
 			renewed = true
 			c.tokens.Invalidate(token)
 			next, tokenErr := c.tokens.Token(ctx)
@@ -225,7 +223,7 @@ func (c *Client) call(ctx context.Context, method, op string, query url.Values, 
 				return nil, nil, err // the source has no other
 			}
 			token = next
-		case class == classBusy && tries < busyTries && pause(ctx, tries):
+		case class == errcode.Busy && tries < upstream.BusyTries && upstream.Pause(ctx, tries):
 			tries++
 		default:
 			return text, answer, err
@@ -240,18 +238,6 @@ type tokenError struct{ err error }
 func (e *tokenError) Error() string { return e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
 
-// pause waits before a repeat, longer each time, and reports whether ctx lasted.
-func pause(ctx context.Context, tries int) bool {
-	t := time.NewTimer(time.Duration(tries) * 200 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // send makes one exchange with the token, or without one if that is the zero
 // Token, and judges its errcode.
 func (c *Client) send(ctx context.Context, method, op string, query url.Values, body []byte, token Token) ([]byte, jsonx.Object, error) {
@@ -265,33 +251,23 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 	if len(query) > 0 {
 		address += separator + query.Encode()
 	}
-	hide = append(hide, confidential(query, body)...)
+	hide = append(hide, upstream.Confidential(query, body)...)
 
 	text, err := upstream.Do(ctx, c.transport, upstream.Request{Method: method, URL: address, Body: body, Hide: hide})
 	if err != nil {
 		return nil, nil, fmt.Errorf("wecom: %s: %w", op, err)
 	}
-	answer, err := jsonx.ParseObject(text)
-	if err != nil {
-		return nil, nil, &answerError{op, err}
-	}
-	code, present, err := answer.Int("errcode")
+	answer, err := upstream.ReadAnswer(text, hide)
 	switch {
 	case err != nil:
 		return nil, nil, &answerError{op, err}
-	case !present:
+	case answer.Code != 0:
+		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: answer.Code, Hint: answer.Hint}
+	case !answer.Judged && c.app.Provider == errcode.WeCom:
 		return nil, nil, &answerError{op, errors.New("there is no errcode")}
-	case code != 0:
-		hint, _, _ := answer.String("errmsg")
-		hint = hide.Clean(personal.ReplaceAllString(hint, "[REDACTED]"), 300)
-		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: int(code), Hint: hint}
 	}
-	return text, answer, nil
+	return text, answer.Object, nil
 }
-
-// personal matches e-mail addresses and mobile numbers, which no errmsg needs to
-// bring into a log. Longer runs of digits are WeCom's own: they name the request.
-var personal = regexp.MustCompile(`[^\s"'<>()\[\],;:=]+@[^\s"'<>()\[\],;:=]+|\b(?:86)?1[3-9][0-9]{9}\b`)
 
 // An answerError is an answer with status 200 that is none of WeCom's.
 type answerError struct {
@@ -303,32 +279,6 @@ func (e *answerError) Error() string {
 	return "wecom: " + e.op + ": the answer is not one of WeCom's: " + e.err.Error()
 }
 
-// confidential returns the values of a request that must not show anywhere.
-func confidential(query url.Values, body []byte) []string {
-	var values []string
-	add := func(name string, value ...string) {
-		name = strings.ToLower(name)
-		for _, word := range []string{"code", "ticket", "secret", "token", "mobile", "mail"} {
-			if strings.Contains(name, word) {
-				values = append(values, value...)
-				return
-			}
-		}
-	}
-	for name, value := range query {
-		add(name, value...)
-	}
-	var fields map[string]any
-	if json.Unmarshal(body, &fields) == nil {
-		for name, field := range fields {
-			if value, ok := field.(string); ok {
-				add(name, value)
-			}
-		}
-	}
-	return values
-}
-
 // fetchToken asks WeCom for an access token: the fetch of the default
 // [TokenSource]. A wrong secret is never sent again by it.
 func (c *Client) fetchToken(ctx context.Context, _ Token) (Token, error) {
@@ -338,34 +288,16 @@ func (c *Client) fetchToken(ctx context.Context, _ Token) (Token, error) {
 		// thought to live longer than it does.
 		start := time.Now()
 		_, answer, err := c.send(ctx, http.MethodGet, "gettoken", query, nil, Token{})
-		if classOf(err) == classBusy && tries < busyTries && pause(ctx, tries) {
+		if classOf(err) == errcode.Busy && tries < upstream.BusyTries && upstream.Pause(ctx, tries) {
 			continue
 		}
 		if err != nil {
 			return Token{}, err
 		}
-		value, _, err := answer.String("access_token")
-		if err != nil || !isToken(value) {
-			return Token{}, &answerError{"gettoken", errors.New("there is no access_token")}
+		value, life, err := upstream.ReadToken(answer)
+		if err != nil {
+			return Token{}, &answerError{"gettoken", err}
 		}
-		return Token{NewSecret(value), start.Add(lifeOf(answer))}, nil
+		return Token{NewSecret(value), start.Add(life)}, nil
 	}
-}
-
-// isToken leaves room above the 512 bytes that WeCom speaks of.
-func isToken(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return 1 <= len(s) && len(s) <= 4096
-}
-
-// lifeOf reads expires_in. A life that makes no sense is the shortest: if that
-// is too long, WeCom refuses the token and it is replaced.
-func lifeOf(answer jsonx.Object) time.Duration {
-	seconds, _, _ := answer.Int("expires_in")
-	shortest, longest := int64(minTokenLife/time.Second), int64(maxTokenLife/time.Second)
-	return time.Duration(min(max(seconds, shortest), longest)) * time.Second
 }

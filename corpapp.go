@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
@@ -221,15 +222,15 @@ func unanswered(err error) bool {
 func signInError(err error) error {
 	var noToken *tokenError
 	switch class := classOf(err); {
-	case class == classSetup:
+	case class == errcode.Setup:
 		return &Failure{Status: http.StatusInternalServerError, Code: "setup_fault", Err: err}
-	case class == classLimited:
+	case class == errcode.Limited:
 		return &Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: err}
 	case errors.As(err, &noToken):
 		// The code was not sent, or is not used up: a fresh one mends nothing.
-	case class == classDenied:
+	case class == errcode.Denied:
 		return &Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: err}
-	case class == classCode, unanswered(err):
+	case class == errcode.Code, unanswered(err):
 		return fmt.Errorf("%w: %w", ErrStartOver, err)
 	}
 	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}

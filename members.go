@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
@@ -221,7 +222,7 @@ func (c *Client) agentID() string {
 // Denied reports whether WeCom says that the app may not see the member or
 // department that was asked for: there is none (any more), or none in the app's visible range. It
 // does not tell the two apart, because WeCom does not.
-func (e *APIError) Denied() bool { return e.fault().class == classDenied }
+func (e *APIError) Denied() bool { return e.fault().Class == errcode.Denied }
 
 // ask is Call for our own use: the answer is read strictly, key by key.
 func (c *Client) ask(ctx context.Context, method, op string, query url.Values, in map[string]any) (jsonx.Object, error) {

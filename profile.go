@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
@@ -108,7 +109,7 @@ func (p *corpApp) logMissing(ctx context.Context, id Identity, ticket Secret) {
 // the profile is required. The code is used up already, but unless the ticket is at
 // fault a fresh one would mend nothing.
 func profileError(err error) error {
-	if classOf(err) == classUnknown {
+	if classOf(err) == errcode.Unknown {
 		return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
 	}
 	return signInError(err)

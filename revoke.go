@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/errcode"
 )
 
 // revocationSeen is how long a replica may go on without having seen a
@@ -230,7 +232,7 @@ func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
 		return true, nil
 	}
 	member, err := p.client.User(ctx, id.UserID)
-	if classOf(err) == classDenied {
+	if classOf(err) == errcode.Denied {
 		return false, nil
 	}
 	return member.Status != memberDisabled && member.Status != memberLeft, err

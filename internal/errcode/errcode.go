@@ -1,0 +1,44 @@
+// Package errcode holds what is known about the errcodes of WeCom and of Weixin:
+// the same number means different things on the two.
+package errcode
+
+import "time"
+
+// The platforms that have a table, as [github.com/wecomauth/wecom.App] names them.
+const (
+	WeCom  = "wecom"
+	Weixin = "weixin"
+)
+
+// A Fault is what is known about one errcode of one platform. The zero Fault is
+// an unknown errcode.
+type Fault struct {
+	Class   Class
+	Wait    time.Duration // how long the same call is bound to fail or to do harm
+	Meaning string
+	Remedy  string
+}
+
+// A Class says what an errcode means to us.
+type Class int
+
+const (
+	Unknown Class = iota
+	Setup         // a setting in the console or in the options is wrong
+	Code          // the code or ticket is used up; a fresh sign-in mends it
+	Token         // the access token is refused; a new one mends it
+	Busy          // busy; a repeat may mend it
+	Limited       // too many calls; a repeat makes it worse
+	Denied        // the person is not one whom the app may see
+)
+
+// Of returns what platform means by code when op answers it.
+func Of(platform, op string, code int) Fault {
+	switch platform {
+	case WeCom:
+		return wecom[code]
+	case Weixin:
+		return ofWeixin(op, code)
+	}
+	return Fault{}
+}

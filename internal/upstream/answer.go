@@ -1,0 +1,124 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/jsonx"
+)
+
+// An Answer is a platform's answer, read.
+type Answer struct {
+	jsonx.Object
+	// Code is the errcode, 0 if there is none.
+	Code int
+	// Judged says that there is an errcode. WeCom's answers always have one,
+	// Weixin's only if something went wrong.
+	Judged bool
+	// Hint is the errmsg of a Code other than 0, fit for a log: without what is
+	// in Hidden, without e-mail addresses and mobile numbers, 300 bytes at most.
+	Hint string
+}
+
+// ReadAnswer reads the body that [Do] returned. Its errors never quote the body.
+func ReadAnswer(body []byte, hide Hidden) (Answer, error) {
+	object, err := jsonx.ParseObject(body)
+	if err != nil {
+		return Answer{}, err
+	}
+	code, judged, err := object.Int("errcode")
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Object: object, Code: int(code), Judged: judged}
+	if code != 0 {
+		hint, _, _ := object.String("errmsg")
+		a.Hint = hide.Clean(personal.ReplaceAllString(hint, redacted), 300)
+	}
+	return a, nil
+}
+
+// personal matches e-mail addresses and mobile numbers, which no errmsg needs to
+// bring into a log. Longer runs of digits are the platform's own: they name the request.
+var personal = regexp.MustCompile(`[^\s"'<>()\[\],;:=]+@[^\s"'<>()\[\],;:=]+|\b(?:86)?1[3-9][0-9]{9}\b`)
+
+// Unreadable returns an error for an answer that is none of the platform's: the
+// request reached somebody, and what became of it is not known. err must not quote the answer.
+func Unreadable(err error) *Error { return newError(nil, true, err) }
+
+// Confidential returns the values of a request that must not show anywhere.
+func Confidential(query url.Values, body []byte) []string {
+	var values []string
+	add := func(name string, value ...string) {
+		name = strings.ToLower(name)
+		for _, word := range []string{"code", "ticket", "secret", "token", "mobile", "mail"} {
+			if strings.Contains(name, word) {
+				values = append(values, value...)
+				return
+			}
+		}
+	}
+	for name, value := range query {
+		add(name, value...)
+	}
+	var fields map[string]any
+	if json.Unmarshal(body, &fields) == nil {
+		for name, field := range fields {
+			if value, ok := field.(string); ok {
+				add(name, value)
+			}
+		}
+	}
+	return values
+}
+
+// BusyTries is how often a call is made while the platform is busy. WeCom asks
+// to repeat at most so often.
+const BusyTries = 3
+
+// Pause waits before a repeat, longer each time, and reports whether ctx lasted.
+func Pause(ctx context.Context, tries int) bool {
+	t := time.NewTimer(time.Duration(tries) * 200 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+const (
+	maxToken = 4096 // bytes; the platforms speak of 512
+
+	minTokenLife = time.Minute
+	maxTokenLife = 2 * time.Hour
+)
+
+// ReadToken returns the access_token of an answer and its life. A life
+// that makes no sense is the shortest: if that is too long, the platform refuses
+// the token and it is replaced.
+func ReadToken(answer jsonx.Object) (value string, life time.Duration, err error) {
+	value, _, err = answer.String("access_token")
+	if err != nil || !IsToken(value) {
+		return "", 0, errors.New("there is no access_token")
+	}
+	seconds, _, _ := answer.Int("expires_in")
+	shortest, longest := int64(minTokenLife/time.Second), int64(maxTokenLife/time.Second)
+	return value, time.Duration(min(max(seconds, shortest), longest)) * time.Second, nil
+}
+
+// IsToken says whether s can be a token: printable ASCII without blanks, of a sensible length.
+func IsToken(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= maxToken
+}
