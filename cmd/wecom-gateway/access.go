@@ -13,11 +13,12 @@ import (
 // says of it. Everything that it does not do itself is found by Unwrap.
 type response struct {
 	http.ResponseWriter
-	status  int
-	size    int64
-	user    string
-	proxied bool
-	gone    bool // the client left before there was an answer
+	status   int
+	size     int64
+	user     string
+	proxied  bool
+	gone     bool // the client left before there was an answer
+	bodiless bool // the answer is for a HEAD that another proxy asks about by a GET
 }
 
 func note(w http.ResponseWriter) *response { return w.(*response) }
@@ -32,6 +33,9 @@ func (w *response) WriteHeader(status int) {
 	}
 	if w.status == 0 {
 		w.status = status
+		if w.bodiless {
+			w.Header().Del("Content-Length")
+		}
 		// After early hints the proxy starts with empty headers.
 		if h := w.Header(); w.proxied && !slices.Contains(h["Vary"], "Cookie") {
 			h.Add("Vary", "Cookie")

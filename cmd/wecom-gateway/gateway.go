@@ -89,8 +89,7 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case "auth":
 		g.session.ServeHTTP(w, g.asPage(r, http.MethodGet, g.home))
 	case "forward":
-		method, target := g.described(r)
-		g.forward.ServeHTTP(w, g.asPage(r, method, target))
+		g.forwardAuth(w, r)
 	case "login":
 		g.login(w, r)
 	case "app":
@@ -171,13 +170,20 @@ func (g *gateway) sessionOnly(w http.ResponseWriter, r *http.Request) {
 	(&wecom.Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: g.auth.LoginURL("")}).ServeHTTP(w, r)
 }
 
+// forwardAuth answers another proxy: 204, or what the browser is to get instead of the page.
+func (g *gateway) forwardAuth(w *response, r *http.Request) {
+	method, target := g.described(r)
+	w.bodiless = method == http.MethodHead && r.Method != http.MethodHead
+	g.forward.ServeHTTP(w, g.asPage(r, method, target))
+}
+
 // login is the middleware's, unless another proxy's error page led here: then
 // the page that was asked for is the one to return to.
-func (g *gateway) login(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) login(w *response, r *http.Request) {
 	method, target := g.described(r)
 	switch {
-	case r.Method == http.MethodGet && method != http.MethodGet && method != http.MethodHead:
-		g.forward.ServeHTTP(w, g.asPage(r, method, target)) // a script's POST: 401 and JSON
+	case r.Method == http.MethodGet && method != http.MethodGet:
+		g.forwardAuth(w, r) // a script's POST: 401 and JSON
 		return
 	case r.Method != http.MethodGet || target == "" || r.URL.Query().Has("return_to"):
 		g.own.ServeHTTP(w, r)
