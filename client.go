@@ -19,9 +19,9 @@ import (
 
 const defaultAPI = "https://qyapi.weixin.qq.com"
 
-// A Client calls WeCom's server API as one app. It adds the access token,
-// replaces one that WeCom refuses, and keeps every answer and every wait
-// bounded. It is itself the app's [TokenSource].
+// A Client calls WeCom's server API as one app, or that of another platform
+// (see [NewClient]). It adds the access token, replaces one that is refused, and
+// keeps every answer and every wait bounded. It is itself the app's [TokenSource].
 //
 // A Client is safe for concurrent use and starts no goroutine before its first
 // use. Every call of the zero Client fails.
@@ -38,6 +38,10 @@ type Client struct {
 // AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport and
 // Logger; CorpID and one of Secret and TokenSource are needed. It does no I/O.
 // If o is not valid, the client is nil and the error joins all mistakes.
+//
+// With Provider the client calls that platform's API: Provider's App stands for CorpID,
+// AgentID and Secret, and TokenSource and Endpoints.API are needed. Package
+// weixin makes its clients so.
 func NewClient(o Options) (*Client, error) {
 	var c checks
 	c.client(o)
@@ -49,6 +53,16 @@ func NewClient(o Options) (*Client, error) {
 
 // client checks what newClient uses of o.
 func (c *checks) client(o Options) {
+	if o.Provider != nil {
+		if o.TokenSource == nil {
+			c.bad("TokenSource is missing: only a WeCom corp app's is made from Options")
+		}
+		if o.Endpoints.API == "" {
+			c.bad("Endpoints.API is missing: only WeCom's is known")
+		}
+		c.endpointAPI(o)
+		return
+	}
 	switch {
 	case o.CorpID == "":
 		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
@@ -67,10 +81,15 @@ func (c *checks) client(o Options) {
 	if o.TokenSource != nil && o.TokenStore != nil {
 		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
 	}
-	if o.Endpoints.API != "" {
-		if err := checkEndpoint("Endpoints.API", o.Endpoints.API); err != nil {
-			*c = append(*c, err)
-		}
+	c.endpointAPI(o)
+}
+
+func (c *checks) endpointAPI(o Options) {
+	if o.Endpoints.API == "" {
+		return
+	}
+	if err := checkEndpoint("Endpoints.API", o.Endpoints.API); err != nil {
+		*c = append(*c, err)
 	}
 }
 
@@ -97,6 +116,9 @@ func newClient(o Options) *Client {
 		api:       defaultAPI,
 		transport: o.Transport,
 		tokens:    o.TokenSource,
+	}
+	if o.Provider != nil {
+		c.app = o.Provider.App()
 	}
 	if o.Endpoints.API != "" {
 		c.api = strings.TrimRight(o.Endpoints.API, "/")
@@ -137,30 +159,31 @@ func (c *Client) Invalidate(rejected Token) {
 //
 // method is GET or POST. path is the operation's path as WeCom's documentation
 // has it, such as "/cgi-bin/user/get"; the leading "/cgi-bin/" may be left out.
+// Weixin has operations elsewhere, too, such as "/datacube/getusersummary".
 // query holds parameters other than access_token, which Call adds; it is not
 // modified. in is sent as JSON and must be nil for GET; for POST nil sends no body.
 // The answer, a JSON object, is decoded into out as by [json.Unmarshal] (a
 // *json.RawMessage takes it as it is) unless out is nil.
 //
-// If WeCom refuses the access token (40014, 42001), Call invalidates it and
+// If WeCom refuses the access token (40014, 42001; Weixin also 40001), Call invalidates it and
 // repeats once with another; if WeCom is busy (-1), it tries three times in
 // all. A request that may have reached WeCom without an answer is never
 // repeated. Each request may take 5 seconds and its answer 1 MiB; ctx bounds
 // the whole.
 //
-// If WeCom's errcode is not 0 the error is an *[APIError], among them too many
+// If the errcode is not 0 (Weixin leaves a 0 out) the error is an *[APIError], among them too many
 // calls (45009, 45033), which it is up to the caller to space out. Other errors
 // say why there is no answer; their texts hold no secret, token, code or URL, and
 // [errors.Is] sees [context.DeadlineExceeded] and the like in them. out is
 // untouched if WeCom gave no valid answer.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	op := strings.TrimPrefix(path, "/cgi-bin/")
+	op := strings.TrimPrefix(path, cgi)
 	switch {
 	case c == nil || c.tokens == nil:
 		return errZeroClient
 	case method != http.MethodGet && method != http.MethodPost:
 		return errors.New("wecom: Call: the method must be GET or POST")
-	case !operation.MatchString(op):
+	case !operation.MatchString(c.bareOp(op)):
 		return errors.New("wecom: Call: the path must be one such as /cgi-bin/user/get, without host and query")
 	case query.Has("access_token"):
 		return errors.New("wecom: Call: access_token is added by Call and must not be in the query")
@@ -196,6 +219,17 @@ func decode(op string, text []byte, out any) error {
 		return fmt.Errorf("wecom: %s: the answer does not fit %T: field %q is no %v", op, out, wrong.Field, wrong.Type)
 	}
 	return fmt.Errorf("wecom: %s: the answer does not fit %T", op, out)
+}
+
+const cgi = "/cgi-bin/"
+
+// bareOp takes off the slash in front of an operation outside /cgi-bin/, where
+// the platform has such.
+func (c *Client) bareOp(op string) string {
+	if c.app.Provider == errcode.WeCom {
+		return op
+	}
+	return strings.TrimPrefix(op, "/")
 }
 
 // operation is what can stand behind /cgi-bin/: words and slashes, so that
@@ -242,7 +276,11 @@ func (e *tokenError) Unwrap() error { return e.err }
 // Token, and judges its errcode.
 func (c *Client) send(ctx context.Context, method, op string, query url.Values, body []byte, token Token) ([]byte, jsonx.Object, error) {
 	hide := upstream.Hidden{c.secret.Reveal(), token.Value.Reveal()}
-	address := c.api + "/cgi-bin/" + op
+	address := c.api + cgi + op
+	if strings.HasPrefix(op, "/") {
+		address = c.api + op
+	}
+	op = c.bareOp(op)
 	separator := "?"
 	if value := token.Value.Reveal(); value != "" {
 		address += "?access_token=" + url.QueryEscape(value)
@@ -269,14 +307,14 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 	return text, answer.Object, nil
 }
 
-// An answerError is an answer with status 200 that is none of WeCom's.
+// An answerError is an answer with status 200 that is none of the platform's.
 type answerError struct {
 	op  string
 	err error
 }
 
 func (e *answerError) Error() string {
-	return "wecom: " + e.op + ": the answer is not one of WeCom's: " + e.err.Error()
+	return "wecom: " + e.op + ": the answer is not one of the platform's: " + e.err.Error()
 }
 
 // fetchToken asks WeCom for an access token: the fetch of the default

@@ -25,17 +25,22 @@ const (
 )
 
 // newProvider returns the provider that o asks for and the client beside it,
-// which is nil if o has a Provider of its own and describes no corp app. o has been checked.
+// which is nil if o describes no corp app and its Provider has no client. o has been checked.
 func newProvider(o Options) (Provider, *Client, error) {
 	if o.Provider == nil {
 		client := newClient(o)
 		return newCorpApp(o, client), client, nil
 	}
-	if o.CorpID == "" || o.Secret.Reveal() == "" && o.TokenSource == nil {
-		return o.Provider, nil, nil
+	provider := o.Provider
+	if o.CorpID != "" && (o.Secret.Reveal() != "" || o.TokenSource != nil) {
+		o.Provider = nil
+		client, err := NewClient(o)
+		return provider, client, err
 	}
-	client, err := NewClient(o)
-	return o.Provider, client, err
+	if own, ok := provider.(interface{ Client() *Client }); ok {
+		return provider, own.Client(), nil
+	}
+	return provider, nil, nil
 }
 
 // A corpApp is the default [Provider]: one app of one corp, self-built (自建) or

@@ -105,8 +105,8 @@ func (m *Middleware) LoginURL(returnTo string) string {
 }
 
 // Client returns the client that the middleware talks to WeCom with: the same
-// token and settings, for any endpoint. It is nil if Options.Provider is set
-// without CorpID and Secret.
+// token and settings, for any endpoint. If Options.Provider is set without CorpID
+// and Secret, it is what the provider's method Client() *Client returns, nil if it has none.
 func (m *Middleware) Client() *Client { return m.client }
 
 func (m *Middleware) wrap(next http.Handler, required bool) http.Handler {

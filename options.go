@@ -99,6 +99,7 @@ type Options struct {
 	// TokenSource supplies the access token instead of a source made from CorpID and Secret.
 	TokenSource TokenSource
 	// Provider replaces the WeCom corp app that CorpID, AgentID and Secret describe.
+	// It needs StateKey, or Secret: then that alone is derived from it.
 	Provider Provider
 
 	// OnFailure answers instead of the built-in page. f.ServeHTTP is the built-in answer, so
