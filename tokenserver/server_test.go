@@ -312,7 +312,7 @@ func TestF5_HostileReports(t *testing.T) {
 			require.Equal(t, int64(1), up.calls.Load())
 			start := time.Now()
 			for i := range 1000 {
-				time.Sleep(start.Add(time.Duration(i) * time.Duration(minutes) * time.Minute / 1000).Sub(time.Now()))
+				time.Sleep(time.Until(start.Add(time.Duration(i) * time.Duration(minutes) * time.Minute / 1000)))
 				a = ask(srv, key, report(a.AccessToken))
 				require.Equal(t, http.StatusOK, a.Status)
 				require.NotEmpty(t, a.AccessToken)

@@ -57,14 +57,15 @@ type Source struct{ tokens wecom.TokenSource }
 // NewSource returns a source for c, or an error that joins all mistakes in c. It does no I/O.
 func NewSource(c SourceConfig) (*Source, error) {
 	var wrong []error
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	if err := checkURL(c.URL); err != nil {
 		wrong = append(wrong, err)
 	}
 	if !isName(c.App) {
-		wrong = append(wrong, fmt.Errorf("App: want 1 to %d bytes without control characters", maxName))
+		bad("App: want 1 to %d bytes without control characters", maxName)
 	}
 	if key := c.Key.Reveal(); len(key) < minKey || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		wrong = append(wrong, fmt.Errorf("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey))
+		bad("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey)
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("tokenserver: this configuration cannot work:\n%w", errors.Join(wrong...))

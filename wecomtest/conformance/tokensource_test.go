@@ -76,7 +76,7 @@ func (c *cache) Invalidate(rejected wecom.Token) {
 }
 
 var faults = map[string]func(s *source, fetch fetchFunc){
-	"":                        func(*source, fetchFunc) {},
+	"none":                    func(*source, fetchFunc) {},
 	"no cache":                func(s *source, fetch fetchFunc) { s.token = fetch },
 	"fetches when it is made": func(_ *source, fetch fetchFunc) { _, _ = fetch(context.Background()) },
 	"the first caller's context": func(s *source, fetch fetchFunc) {
