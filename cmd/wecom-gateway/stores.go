@@ -313,6 +313,8 @@ func newBounded(store scs.Store, prepare func(context.Context) error) *bounded {
 
 // within calls f in a slot, which is taken until f returns.
 func within[T any](ctx context.Context, b *bounded, f func(context.Context) (T, error)) (none T, _ error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	select {
 	case b.slots <- struct{}{}:
 		defer func() { <-b.slots }()

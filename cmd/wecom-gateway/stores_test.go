@@ -1,0 +1,484 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A redisServer is one of our own, which can be killed.
+type redisServer struct {
+	t    *testing.T
+	path string
+	dir  string
+	port string
+	cmd  *exec.Cmd
+}
+
+func newRedis(t *testing.T) *redisServer {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("SKIPPED SERVICE TEST: redis-server")
+	}
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	r := &redisServer{t: t, path: path, dir: t.TempDir(), port: port}
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *redisServer) url() string { return "redis://127.0.0.1:" + r.port + "/0" }
+
+func (r *redisServer) start() *redisServer {
+	r.t.Helper()
+	r.cmd = exec.Command(r.path, "--port", r.port, "--bind", "127.0.0.1", "--dir", r.dir, "--appendonly", "yes", "--appendfsync", "always", "--save", "")
+	require.NoError(r.t, r.cmd.Start())
+	eventually(r.t, "Redis listens", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+r.port)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("PING\r\n"))
+		b := make([]byte, 16)
+		n, _ := conn.Read(b)
+		return strings.HasPrefix(string(b[:n]), "+PONG")
+	})
+	return r
+}
+
+func (r *redisServer) kill() {
+	if r.cmd != nil {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		r.cmd = nil
+	}
+}
+
+func (r *redisServer) signal(s syscall.Signal) { require.NoError(r.t, r.cmd.Process.Signal(s)) }
+
+// postgresURL is a database with an empty schema of its own.
+func postgresURL(t *testing.T) string {
+	t.Helper()
+	address := os.Getenv("POSTGRES_URL")
+	if address == "" {
+		address = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Skip("SKIPPED SERVICE TEST: PostgreSQL at POSTGRES_URL")
+	}
+	schema := fmt.Sprintf("wecom_gateway_%d_%d", os.Getpid(), time.Now().UnixNano())
+	_, err = conn.Exec(ctx, "CREATE SCHEMA "+schema)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, _ = conn.Exec(ctx, "DROP SCHEMA "+schema+" CASCADE")
+		_ = conn.Close(ctx)
+	})
+	separator := "?"
+	if strings.Contains(address, "?") {
+		separator = "&"
+	}
+	return address + separator + "search_path=" + schema
+}
+
+// Sessions and tokens outlive the gateway and are shared by two of them, which make their tables themselves.
+func TestStores(t *testing.T) {
+	cases := []struct {
+		name string
+		open func(t *testing.T) (sessions, tokens string)
+	}{
+		{"SQLite", func(t *testing.T) (string, string) {
+			dir := filepath.Join(t.TempDir(), "made", "by it")
+			return "sqlite:" + filepath.Join(dir, "sessions #1?.db"), "sqlite:" + filepath.Join(dir, "tokens.db")
+		}},
+		{"Redis", func(t *testing.T) (string, string) {
+			r := newRedis(t).start()
+			return r.url(), r.url()
+		}},
+		{"PostgreSQL", func(t *testing.T) (string, string) {
+			return postgresURL(t), "file:" + filepath.Join(t.TempDir(), "tokens")
+		}},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			sessions, tokens := tc.open(t)
+			w := newWorld(t)
+			addr := freeAddr(t)
+			env := []string{"WECOM_SESSION_STORE=" + sessions, "WECOM_TOKEN_STORE=" + tokens, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback", "WECOM_IDLE_TIMEOUT=1h"}
+			first := w.start(append(env, "ADDR="+addr)...)
+			c := first.signedIn()
+			assert.Equal(t, 200, c.script("/wecom/readyz").StatusCode)
+
+			second := w.start(env...)
+			there := &client{c.Client, second} // the same cookies: a jar knows no ports
+			assert.Equal(t, 204, there.script("/wecom/auth").StatusCode)
+			first.stop()
+			first = w.start(append(env, "ADDR="+addr)...)
+			c.g = first
+			assert.Equal(t, 204, c.script("/wecom/auth").StatusCode)
+			assert.Equal(t, 200, first.client().get("/").StatusCode)
+			assert.Equal(t, 1, w.fake.Calls("gettoken"))
+
+			require.Equal(t, 303, there.send("POST", "/wecom/logout", nil, false).StatusCode)
+			assert.Equal(t, 401, c.script("/wecom/auth").StatusCode)
+
+			if path, ok := strings.CutPrefix(sessions, "sqlite:"); ok { // T24
+				files := must(filepath.Glob(filepath.Join(filepath.Dir(path), "sessions*")))
+				assert.Len(t, files, 3)
+				for _, name := range files {
+					assert.Equal(t, os.FileMode(0o600), must(os.Stat(name)).Mode().Perm(), name)
+				}
+				assert.Equal(t, os.FileMode(0o700), must(os.Stat(filepath.Dir(path))).Mode().Perm())
+			}
+		})
+	}
+}
+
+func TestT24_OpenSessionFileIsRefused(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "sessions.db")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Chmod(path, 0o644))
+	status, _, stderr := runOnce(t, w.env("WECOM_SESSION_STORE=sqlite:"+path))
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, "WECOM_SESSION_STORE: ")
+	assert.Contains(t, stderr, "chmod 600")
+}
+
+// outage sends rate requests a second with a session's cookie until stop is closed, and judges each.
+type outage struct {
+	sent, other503, redirects, cookies int
+	slowest                            time.Duration
+	wrong                              []string
+}
+
+func (c *client) outage(t *testing.T, rate int, stop <-chan struct{}) *outage {
+	o := &outage{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	paths := []string{"/page", "/api", "/wecom/auth", "/wecom/forward", "/wecom/login", "/wecom/session", "/wecom/signed-out", "/wecom/callback?code=x&state=y"}
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			wg.Wait()
+			return o
+		case <-tick.C:
+		}
+		wg.Go(func() {
+			began := time.Now()
+			path := paths[n%len(paths)]
+			r := must(http.NewRequest("GET", c.g.url+path, nil))
+			if n%3 > 0 {
+				r.Header.Set("Accept", "text/html")
+			}
+			res, err := c.try(r, false)
+			mu.Lock()
+			defer mu.Unlock()
+			o.sent++
+			o.slowest = max(o.slowest, time.Since(began))
+			if err != nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+				o.wrong = append(o.wrong, fmt.Sprint(path, " ", res.Response, err))
+				return
+			}
+			if res.Header.Get("Location") != "" {
+				o.redirects++
+			}
+			if len(res.Header["Set-Cookie"]) > 0 {
+				o.cookies++
+			}
+		})
+	}
+}
+
+// seconds is how long the session store stays away: 30 when GATEWAY_OUTAGE says so.
+func seconds(everyday int) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("GATEWAY_OUTAGE")); err == nil {
+		everyday = n
+	}
+	return time.Duration(everyday) * time.Second
+}
+
+func TestB16_SessionStoreIsStopped(t *testing.T) {
+	redis := newRedis(t).start()
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE="+redis.url(), "WECOM_TOKEN_STORE="+redis.url(), "WECOM_TRUSTED_PROXIES=127.0.0.1")
+	c := g.signedIn()
+	upstream := w.upstream.requests.Load()
+	codes := len(w.fake.Codes())
+
+	redis.kill()
+	stop := make(chan struct{})
+	time.AfterFunc(seconds(3), func() { close(stop) })
+	o := c.outage(t, 50, stop)
+	assert.Empty(t, o.wrong)
+	assert.Zero(t, o.redirects)
+	assert.Zero(t, o.cookies)
+	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	assert.Equal(t, upstream, w.upstream.requests.Load())
+	assert.Len(t, w.fake.Codes(), codes)
+	assert.Equal(t, 200, c.script("/healthz").StatusCode)
+	assert.Equal(t, 503, c.script("/wecom/readyz").StatusCode)
+
+	redis.start()
+	back := time.Now()
+	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
+	took := time.Since(back)
+	assert.Less(t, took, time.Second)
+	for range 50 {
+		assert.Equal(t, 200, c.script("/page").StatusCode)
+	}
+	assert.Equal(t, 200, c.script("/wecom/readyz").StatusCode)
+	t.Logf("%d requests, slowest %s; back after %s", o.sent, o.slowest, took)
+}
+
+func TestF13_SessionStoreHangs(t *testing.T) {
+	redis := newRedis(t).start()
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE=" + redis.url())
+	c := g.signedIn()
+
+	redis.signal(syscall.SIGSTOP)
+	stop := make(chan struct{})
+	time.AfterFunc(seconds(3), func() { close(stop) })
+	o := c.outage(t, 50, stop)
+	redis.signal(syscall.SIGCONT)
+	assert.Empty(t, o.wrong)
+	assert.Zero(t, o.redirects)
+	assert.Zero(t, o.cookies)
+	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	back := time.Now()
+	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
+	assert.Less(t, time.Since(back), time.Second)
+	t.Logf("%d requests, slowest %s; back after %s", o.sent, o.slowest, time.Since(back))
+}
+
+func TestPostgresGoesAndComes(t *testing.T) {
+	address := postgresURL(t)
+	host := must(pgx.ParseConfig(address))
+	front := newSwitch(t, net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port))))
+	address = strings.Replace(address, net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port))), front.addr, 1)
+	require.Contains(t, address, front.addr)
+	w := newWorld(t)
+	front.set(false)
+	g := w.start("WECOM_SESSION_STORE=" + address)
+	assert.Equal(t, 503, g.client().script("/wecom/readyz").StatusCode)
+	front.set(true)
+	c := g.signedIn() // the table is made now
+	front.set(false)
+	stop := make(chan struct{})
+	time.AfterFunc(seconds(2), func() { close(stop) })
+	o := c.outage(t, 50, stop)
+	assert.Empty(t, o.wrong)
+	assert.Zero(t, o.redirects+o.cookies)
+	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	front.set(true)
+	back := time.Now()
+	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
+	assert.Less(t, time.Since(back), time.Second)
+}
+
+// A tcpSwitch passes connections on while it is on, and else cuts and refuses them.
+type tcpSwitch struct {
+	addr string
+	mu   sync.Mutex
+	on   bool
+	open []net.Conn
+}
+
+func newSwitch(t *testing.T, to string) *tcpSwitch {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &tcpSwitch{addr: l.Addr().String(), on: true}
+	t.Cleanup(func() {
+		_ = l.Close()
+		s.set(false)
+	})
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			out, err := net.Conn(nil), error(net.ErrClosed)
+			if s.on {
+				out, err = net.Dial("tcp", to)
+			}
+			if err != nil {
+				_ = in.Close()
+				s.mu.Unlock()
+				continue
+			}
+			s.open = append(s.open, in, out)
+			s.mu.Unlock()
+			go copyConn(in, out)
+			go copyConn(out, in)
+		}
+	}()
+	return s
+}
+
+func copyConn(to, from net.Conn) {
+	defer to.Close()
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *tcpSwitch) set(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on = on
+	if !on {
+		for _, c := range s.open {
+			_ = c.Close()
+		}
+		s.open = nil
+	}
+}
+
+// A fresh gateway starts, and signs people in as far as it can, whatever its stores are like.
+func TestF14_StartsWithSpoiledStores(t *testing.T) {
+	garbage := func(t *testing.T, mode os.FileMode) string {
+		path := filepath.Join(t.TempDir(), "store")
+		require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("garbage ", 1000)), mode))
+		return path
+	}
+	t.Run("token store", func(t *testing.T) {
+		folder := filepath.Join(t.TempDir(), "tokens")
+		require.NoError(t, os.MkdirAll(folder, 0o700))
+		for _, name := range []string{"x.json", "y.lock", "z.tmp"} {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte("garbage"), 0o600))
+		}
+		open := filepath.Join(t.TempDir(), "tokens")
+		require.NoError(t, os.MkdirAll(open, 0o700))
+		require.NoError(t, os.Chmod(open, 0o777))
+		for store, warn := range map[string]bool{
+			"file:" + folder: false, "file:" + open: true, "file:" + garbage(t, 0o600): true, "file:/proc/none/tokens": false,
+			"sqlite:" + garbage(t, 0o600): false, "sqlite:" + t.TempDir(): true, "redis://127.0.0.1:1/0": false,
+		} {
+			w := newWorld(t)
+			g := w.start("WECOM_TOKEN_STORE=" + store)
+			c := g.client()
+			began := time.Now()
+			assert.Equal(t, 200, c.get("/").StatusCode, store)
+			t.Logf("%s: signed in after %s", store, time.Since(began).Round(time.Millisecond))
+			assert.Equal(t, 1, w.fake.Calls("gettoken"), store)
+			if warn {
+				g.wait("WECOM_TOKEN_STORE cannot be used: the access token is kept in memory", "level", "WARN")
+			}
+			g.stop()
+		}
+	})
+	t.Run("session store", func(t *testing.T) {
+		for _, store := range []string{"sqlite:" + garbage(t, 0o600), "redis://127.0.0.1:1/0", "postgres://127.0.0.1:1/x"} {
+			w := newWorld(t)
+			g := w.start("WECOM_SESSION_STORE=" + store)
+			res := g.client().get("/")
+			assert.Equal(t, 503, res.StatusCode, store)
+			assert.NotEmpty(t, res.Header.Get("Retry-After"), store)
+			assert.Equal(t, 503, g.client().script("/wecom/readyz").StatusCode, store)
+			assert.Equal(t, 200, g.client().script("/healthz").StatusCode, store)
+			g.stop()
+		}
+	})
+}
+
+// The session store may come up after the gateway.
+func TestSessionStoreComesLater(t *testing.T) {
+	redis := newRedis(t)
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE=" + redis.url())
+	c := g.client()
+	assert.Equal(t, 503, c.get("/").StatusCode)
+	redis.start()
+	eventually(t, "ready", func() bool { return c.script("/wecom/readyz").StatusCode == 200 })
+	assert.Equal(t, 200, g.client().get("/").StatusCode)
+}
+
+// F24, B8: a session that is signed out stays so, whatever is in flight.
+func TestB8_LogoutWhileRequestsAreInFlight(t *testing.T) {
+	redis := newRedis(t).start()
+	for _, store := range []string{"memory", "sqlite:" + filepath.Join(t.TempDir(), "sessions.db"), redis.url()} {
+		w := newWorld(t)
+		g := w.start("WECOM_SESSION_STORE="+store, "WECOM_IDLE_TIMEOUT=10s")
+		for range 3 {
+			c := g.signedIn()
+			release := make(chan struct{})
+			var arrived sync.WaitGroup
+			const inFlight = 50
+			arrived.Add(inFlight)
+			w.upstream.answer(func(http.ResponseWriter, *http.Request) {
+				arrived.Done()
+				<-release
+			})
+			cookie := http.Header{"Cookie": {c.cookie()}}
+			statuses := make(chan int, inFlight)
+			for range inFlight {
+				go func() { statuses <- g.client().send("GET", "/slow", cookie, false).StatusCode }()
+			}
+			arrived.Wait()
+			assert.Equal(t, 303, c.send("POST", "/wecom/logout", nil, false).StatusCode)
+			close(release)
+			for range inFlight {
+				assert.Equal(t, 200, <-statuses)
+			}
+			assert.Equal(t, 401, g.client().send("GET", "/wecom/auth", cookie, false).StatusCode, store)
+			w.upstream.handle.Store(nil)
+		}
+		g.stop()
+	}
+}
+
+// F26: a store that is slow and drops connections signs nobody out and starts no loop.
+func TestF26_FlakySessionStore(t *testing.T) {
+	redis := newRedis(t).start()
+	front := newSwitch(t, "127.0.0.1:"+redis.port)
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE=redis://" + front.addr + "/0")
+	c := g.signedIn()
+	var got []int
+	for n := range 300 {
+		if n%10 == 0 { // all connections break
+			front.set(false)
+			front.set(true)
+		}
+		res := c.once("/page")
+		if !slices.Contains(got, res.StatusCode) {
+			got = append(got, res.StatusCode)
+		}
+		assert.Contains(t, []int{200, 503}, res.StatusCode)
+		assert.Empty(t, res.Header["Set-Cookie"])
+	}
+	t.Logf("statuses: %v", got)
+	assert.Equal(t, 200, c.once("/page").StatusCode)
+}
