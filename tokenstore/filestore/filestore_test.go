@@ -37,7 +37,7 @@ func TestF18_OneFetchForAFleet(t *testing.T) {
 func TestF15_KilledWritersLeaveNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tokens")
 	cut, most := 0, 0
-	storetest.KillWriters(t, open, dir, storetest.Kills(20),
+	storetest.KillWriters(t, open, dir, storetest.Kills(15),
 		func(int) string { return key },
 		func() {
 			n := len(leftovers(t, dir))

@@ -1,0 +1,55 @@
+package sqlitestore
+
+import (
+	"context"
+	"sync"
+)
+
+// turns let one goroutine of this process at a time reach for a key's lock, so that a thousand
+// waiting ones ask the database as often as one. The zero value is ready.
+type turns struct {
+	mu     sync.Mutex
+	queues map[string]*queue
+}
+
+type queue struct {
+	turn    chan struct{} // holds a value while it is somebody's turn
+	members int
+}
+
+func (t *turns) take(ctx context.Context, key string) (leave func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q := t.join(key)
+	select {
+	case q.turn <- struct{}{}:
+		return func() { <-q.turn; t.part(key, q) }, nil
+	case <-ctx.Done():
+		t.part(key, q)
+		return nil, ctx.Err()
+	}
+}
+
+func (t *turns) join(key string) *queue {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	q := t.queues[key]
+	if q == nil {
+		if t.queues == nil {
+			t.queues = map[string]*queue{}
+		}
+		q = &queue{turn: make(chan struct{}, 1)}
+		t.queues[key] = q
+	}
+	q.members++
+	return q
+}
+
+func (t *turns) part(key string, q *queue) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.members--; q.members == 0 {
+		delete(t.queues, key)
+	}
+}
