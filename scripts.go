@@ -7,6 +7,8 @@ import (
 	"mime"
 	"net/http"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
 // The routes for scripts: single-page applications and the embedded login panel
@@ -22,15 +24,19 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, _ ses
 		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", json: true})
 		return
 	}
-	var body struct {
-		ReturnTo string `json:"return_to"`
-	}
-	if f := m.readScript(w, r, &body); f != nil {
+	body, f := m.readScript(w, r)
+	if f != nil {
 		m.fail(w, r, f)
 		return
 	}
-	returnTo, _ := m.returnPath(body.ReturnTo)
+	asked, _, err := body.String("return_to")
+	if err != nil {
+		m.fail(w, r, badScript(http.StatusBadRequest))
+		return
+	}
+	returnTo, _ := m.returnPath(asked)
 	a := m.mint(w, r, 0, returnTo)
+	m.observe(r.Context(), Event{Name: "start", Outcome: startOutcome(0)})
 	d := m.describe(r, a)
 	app := m.provider.App()
 	answer := map[string]string{
@@ -38,6 +44,7 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, _ ses
 		"appid":        app.CorpID,
 		"agentid":      app.AppID,
 		"redirect_uri": d.RedirectURI,
+		"return_to":    m.landing(returnTo),
 	}
 	if app.CorpID == "" {
 		answer["appid"] = app.AppID
@@ -47,6 +54,8 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, _ ses
 		pageURLs(Attempt) (inApp, web string)
 	}); ok {
 		answer["in_app_url"], answer["web_url"] = pages.pageURLs(d)
+		// The rest of what the embedded panel (ww.createWWLoginPanel of @wecom/jssdk) wants to know.
+		answer["login_type"], answer["lang"] = "CorpApp", d.Language
 	} else {
 		answer["web_url"] = m.provider.AuthorizeURL(d)
 		answer["in_app_url"] = answer["web_url"]
@@ -84,16 +93,19 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		f.json, f.LoginURL = true, m.LoginURL("")
 		m.fail(w, r, f)
 	}
-	var body struct {
-		Code  string `json:"code"`
-		State string `json:"state"`
-	}
-	if f := m.readScript(w, r, &body); f != nil {
+	body, f := m.readScript(w, r)
+	if f != nil {
 		refuse(f)
 		return
 	}
-	in := m.readPair(r, returned{method: http.MethodGet}, body.Code, body.State)
-	switch in.decide(s.live(), time.Now()) {
+	code, _, codeErr := body.String("code")
+	state, _, stateErr := body.String("state")
+	if codeErr != nil || stateErr != nil {
+		refuse(badScript(http.StatusBadRequest))
+		return
+	}
+	in := m.readPair(r, returned{method: http.MethodGet}, code, state)
+	switch next := in.decide(s.live(), time.Now()); next {
 	case exchangeCode:
 	case refuseState:
 		refuse(&Failure{Status: http.StatusBadRequest, Code: "bad_state"})
@@ -101,11 +113,14 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	case refuseMalformed, refusedThere:
 		refuse(&Failure{Status: http.StatusBadRequest, Code: "bad_callback"})
 		return
-	case goBack:
-		// The same code handed in twice by the browser that was signed in with it.
-		writeJSON(w, http.StatusOK, s.who.id)
-		return
 	default:
+		if next == goBack && in.held.Spent {
+			// The same code handed in twice by the browser that was signed in with it.
+			writeJSON(w, http.StatusOK, s.who.id)
+			return
+		}
+		// Also where the callback would be content with the session that there is: a
+		// script handed in somebody's code and must not be told that it is that person's.
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
 		return
 	}
@@ -134,28 +149,34 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	writeJSON(w, http.StatusOK, fresh.who.id)
 }
 
-// readScript reads the body of a script's POST into out: JSON, from our own
-// origin, small. An HTML form of another site can send none of that.
-func (m *Middleware) readScript(w http.ResponseWriter, r *http.Request, out any) *Failure {
+// readScript reads the body of a script's POST: a JSON object, from our own
+// origin, small. An HTML form of another site can send none of that. No body is an empty object.
+func (m *Middleware) readScript(w http.ResponseWriter, r *http.Request) (jsonx.Object, *Failure) {
 	if !m.sameOrigin(r) {
-		return &Failure{Status: http.StatusForbidden, Code: "cross_origin", json: true}
+		return nil, &Failure{Status: http.StatusForbidden, Code: "cross_origin", json: true}
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
-		return &Failure{Status: http.StatusUnsupportedMediaType, Code: "bad_request", json: true}
+	if err != nil || kind != "application/json" || len(r.Header["Content-Type"]) != 1 {
+		return nil, badScript(http.StatusUnsupportedMediaType)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxScriptBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, badScript(http.StatusRequestEntityTooLarge)
+	case err != nil:
+		return nil, badScript(http.StatusBadRequest)
+	case len(body) == 0:
+		return nil, nil
+	}
+	object, err := jsonx.ParseObject(body)
 	if err != nil {
-		return &Failure{Status: http.StatusRequestEntityTooLarge, Code: "bad_request", json: true}
+		return nil, badScript(http.StatusBadRequest)
 	}
-	if len(body) == 0 {
-		return nil
-	}
-	if json.Unmarshal(body, out) != nil {
-		return &Failure{Status: http.StatusBadRequest, Code: "bad_request", json: true}
-	}
-	return nil
+	return object, nil
 }
+
+func badScript(status int) *Failure { return &Failure{Status: status, Code: "bad_request", json: true} }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
