@@ -14,6 +14,7 @@ import (
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/tokenkey"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -131,7 +132,7 @@ func newClient(o Options) *Client {
 		if log == nil {
 			log = slog.Default()
 		}
-		key := tokenKey(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret)
+		key := tokenkey.Of(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret.Reveal())
 		c.tokens = newTokenSource(key, o.TokenStore, c.fetchToken, log.Warn)
 	}
 	return c

@@ -3,15 +3,11 @@ package wecom
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -443,14 +439,4 @@ func jitter(d time.Duration, lo, hi float64) time.Duration {
 	_, _ = rand.Read(b[:])
 	random := float64(binary.BigEndian.Uint64(b[:])>>11) / (1 << 53) // 0 to 1
 	return time.Duration(float64(d) * (lo + (hi-lo)*random))
-}
-
-// tokenKey names an app's token in a TokenStore. The secret is part of it, so that
-// a new secret means a new token, but only as 64 bits of a MAC keyed by it:
-// too few to find a secret by and too many to meet another's.
-func tokenKey(platform, corp, agent string, secret Secret) string {
-	app := url.QueryEscape(platform) + ":" + url.QueryEscape(corp) + ":" + url.QueryEscape(agent)
-	mac := hmac.New(sha256.New, []byte(secret.Reveal()))
-	mac.Write([]byte("wecom token key " + app))
-	return app + ":" + hex.EncodeToString(mac.Sum(nil)[:8])
 }

@@ -1,0 +1,150 @@
+package weixin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+const (
+	defaultAPI   = "https://api.weixin.qq.com"
+	defaultPages = "https://open.weixin.qq.com"
+)
+
+// Options say everything about a [Website] or an [OfficialAccount]. Use keyed
+// literals. They are copied.
+type Options struct {
+	// AppID is the app's or account's AppID: wx and 16 hexadecimal digits.
+	AppID string
+	// Secret is its AppSecret.
+	Secret wecom.Secret
+
+	// Profile fills the identity's Name and AvatarURL, by one more call to
+	// Weixin. If that fails, the sign-in goes on without (a warning is logged). An official
+	// account then asks the person for consent (snsapi_userinfo), and only then is
+	// there a unionid; without, it signs people in silently (snsapi_base). Default: off.
+	Profile bool
+
+	// OnToken, if set, gets the person's own tokens at each sign-in, before it
+	// is known whether Authorize lets the person in. Keep them on the server; ctx bounds the whole
+	// sign-in. It must be safe for concurrent use.
+	OnToken func(ctx context.Context, id wecom.Identity, token UserToken)
+
+	// ClassicToken gets an official account's access token from cgi-bin/token
+	// instead of cgi-bin/stable_token: there each fetch makes the token before useless
+	// within five minutes, so that everything that uses the account has to share one by
+	// TokenStore or TokenSource. Default: the stable one, which does not care.
+	ClassicToken bool
+	// TokenStore shares an official account's token with other processes. Default: none.
+	TokenStore wecom.TokenStore
+	// TokenSource supplies an official account's token instead of a source made
+	// from AppID and Secret: that of a central token server, for example.
+	TokenSource wecom.TokenSource
+
+	// Endpoints replaces Tencent's hosts. Default: the public ones.
+	Endpoints Endpoints
+	// Transport carries the calls to Weixin's API. Default: one of our own, which
+	// honours the proxy variables of the environment.
+	Transport http.RoundTripper
+	// Logger gets warnings; no secret, code or token reaches it. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Endpoints are the addresses that the package talks to or sends browsers to. An
+// empty field is Weixin's own. http is accepted for loopback only.
+type Endpoints struct {
+	// API is the base URL of the server API. Default: https://api.weixin.qq.com
+	API string
+	// Pages is the base URL of the sign-in pages. Default: https://open.weixin.qq.com
+	Pages string
+}
+
+// appIDForm is wider than what Weixin gives out, for fakes and proxies.
+var appIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
+
+// check returns all that is wrong with what both kinds of app use of o.
+func (o Options) check() []error {
+	var wrong []error
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	switch {
+	case o.AppID == "":
+		bad("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
+	case !appIDForm.MatchString(o.AppID):
+		bad("AppID %.80q: want letters, digits, - and _ only", o.AppID)
+	case strings.HasPrefix(o.AppID, "ww"):
+		bad("AppID %q is a WeCom corp id (企业ID): a Weixin app's begins with wx", o.AppID)
+	}
+	switch secret := o.Secret.Reveal(); {
+	case secret == "" && o.TokenSource == nil:
+		bad("Secret is missing: it is the app's AppSecret")
+	case strings.TrimSpace(secret) != secret:
+		bad("Secret begins or ends with white space")
+	}
+	for _, e := range []struct{ name, url string }{{"API", o.Endpoints.API}, {"Pages", o.Endpoints.Pages}} {
+		if e.url != "" && !acceptable(e.url) {
+			bad("Endpoints.%s: want an absolute https URL without user, query and fragment (http is accepted for loopback only)", e.name)
+		}
+	}
+	return wrong
+}
+
+// checkAccount returns what is wrong with what only official accounts use of o.
+func (o Options) checkAccount() (wrong []error) {
+	if o.TokenSource != nil && (o.TokenStore != nil || o.ClassicToken) {
+		wrong = append(wrong, errors.New("TokenStore and ClassicToken do nothing when TokenSource is set: leave them out"))
+	}
+	return wrong
+}
+
+func acceptable(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#") {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	loopback := strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && loopback
+}
+
+func joined(wrong []error) error {
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("weixin: these options cannot work:\n%w", errors.Join(wrong...))
+}
+
+// newApp makes what both kinds have from options that are valid.
+func newApp(o Options) *app {
+	a := &app{
+		id:        o.AppID,
+		secret:    o.Secret,
+		api:       defaultAPI,
+		pages:     defaultPages,
+		profile:   o.Profile,
+		onToken:   o.OnToken,
+		transport: o.Transport,
+		log:       o.Logger,
+	}
+	if o.Endpoints.API != "" {
+		a.api = strings.TrimRight(o.Endpoints.API, "/")
+	}
+	if o.Endpoints.Pages != "" {
+		a.pages = strings.TrimRight(o.Endpoints.Pages, "/")
+	}
+	if a.transport == nil {
+		a.transport = upstream.NewTransport()
+	}
+	if a.log == nil {
+		a.log = slog.Default()
+	}
+	return a
+}

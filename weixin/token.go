@@ -1,0 +1,110 @@
+package weixin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/tokenkey"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+// The operations that fetch an official account's access token.
+const (
+	opToken       = "token"
+	opStableToken = "stable_token"
+)
+
+// Weixin replaces a stable token on demand 20 times a day, 30 seconds apart.
+const (
+	forcedADay  = 20
+	forcedApart = 30 * time.Second
+)
+
+// newTokenSource returns the source of an official account's token. The two
+// kinds of token know nothing of one another, so neither do their keys.
+func newTokenSource(a *app, o Options) wecom.TokenSource {
+	kind, fetch := "stable", (&stableToken{app: a}).fetch
+	if o.ClassicToken {
+		kind, fetch = "classic", a.fetchClassic
+	}
+	return wecom.NewTokenSource(tokenkey.Of(errcode.Weixin, kind, a.id, a.secret.Reveal()), o.TokenStore, fetch)
+}
+
+// fetchClassic asks cgi-bin/token, which makes the token before useless: at
+// once or within five minutes. Whoever still has that one is refused, and finds the
+// new one in the store.
+func (a *app) fetchClassic(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
+	return a.fetch(ctx, request{method: http.MethodGet, folder: "/cgi-bin/", op: opToken, query: url.Values{
+		"grant_type": {"client_credential"}, "appid": {a.id}, "secret": {a.secret.Reveal()},
+	}})
+}
+
+// A stableToken asks cgi-bin/stable_token, which gives everybody the same token.
+type stableToken struct {
+	app    *app
+	mu     sync.Mutex
+	forced []time.Time // of the last day, oldest first
+}
+
+// fetch has the token replaced only if Weixin still gives out the one that it refused.
+func (s *stableToken) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
+	token, err := s.ask(ctx, false)
+	if err != nil || rejected.Value.Reveal() == "" || token.Value.Reveal() != rejected.Value.Reveal() || !s.mayForce() {
+		return token, err
+	}
+	fresh, err := s.ask(ctx, true)
+	if classOf(err) == errcode.Limited {
+		return token, nil // others of this account have used the day's up
+	}
+	return fresh, err
+}
+
+func (s *stableToken) ask(ctx context.Context, force bool) (wecom.Token, error) {
+	body, err := json.Marshal(struct {
+		GrantType string `json:"grant_type"`
+		AppID     string `json:"appid"`
+		Secret    string `json:"secret"`
+		Force     bool   `json:"force_refresh,omitempty"`
+	}{"client_credential", s.app.id, s.app.secret.Reveal(), force})
+	if err != nil {
+		return wecom.Token{}, err
+	}
+	return s.app.fetch(ctx, request{method: http.MethodPost, folder: "/cgi-bin/", op: opStableToken, body: body})
+}
+
+// mayForce keeps this process within Weixin's limits.
+func (s *stableToken) mayForce() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for len(s.forced) > 0 && now.Sub(s.forced[0]) >= 24*time.Hour {
+		s.forced = s.forced[1:]
+	}
+	n := len(s.forced)
+	if n >= forcedADay || n > 0 && now.Sub(s.forced[n-1]) < forcedApart {
+		return false
+	}
+	s.forced = append(s.forced, now)
+	return true
+}
+
+func (a *app) fetch(ctx context.Context, r request) (wecom.Token, error) {
+	// From the request's start and not from the answer: a token must not be
+	// thought to live longer than it does.
+	start := time.Now()
+	answer, err := a.call(ctx, r)
+	if err != nil {
+		return wecom.Token{}, err
+	}
+	value, life, err := upstream.ReadToken(answer)
+	if err != nil {
+		return wecom.Token{}, unreadable(r.op, err)
+	}
+	return wecom.Token{Value: wecom.NewSecret(value), Expires: start.Add(life)}, nil
+}

@@ -1,0 +1,238 @@
+package weixin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+// The operations that concern one person's tokens.
+const (
+	opExchange = "sns/oauth2/access_token"
+	opRefresh  = "sns/oauth2/refresh_token"
+	opValidate = "sns/auth"
+	opUserInfo = "sns/userinfo"
+)
+
+// A UserToken is what Weixin gave for a person's sign-in: tokens that let the
+// program read about this one person. Nothing of it belongs into a browser; the tokens show as
+// [REDACTED] wherever they are printed, and a program that stores them calls Reveal.
+type UserToken struct {
+	// AccessToken serves until Expires, two hours after the sign-in or the last Refresh.
+	AccessToken wecom.Secret
+	Expires     time.Time
+	// RefreshToken serves for 30 days from the sign-in and cannot be renewed.
+	RefreshToken wecom.Secret
+
+	// OpenID names the person in this app.
+	OpenID string
+	// UnionID names the person in all apps of the same Open Platform account;
+	// empty if the app is in none, or if an official account did not ask (see Options.Profile).
+	UnionID string
+	// Scopes are what the person granted, such as snsapi_login.
+	Scopes []string
+	// Snapshot says that a page was opened in snapshot mode: this person does not exist.
+	Snapshot bool
+}
+
+// A User is what Weixin says about a person. Recent answers leave place and sex empty.
+type User struct {
+	OpenID  string `json:"open_id"`
+	UnionID string `json:"union_id,omitempty"`
+	// Name is the nickname, which the person may change at any time: UTF-8, without control
+	// characters, what was not valid replaced.
+	Name      string `json:"name"`
+	AvatarURL string `json:"avatar_url,omitempty"`
+	// Sex is 1 for male, 2 for female, 0 for unknown.
+	Sex        int      `json:"sex,omitempty"`
+	Country    string   `json:"country,omitempty"`
+	Province   string   `json:"province,omitempty"`
+	City       string   `json:"city,omitempty"`
+	Privileges []string `json:"privileges,omitempty"`
+}
+
+// exchange sends the code once.
+func (a *app) exchange(ctx context.Context, code string) (UserToken, error) {
+	if a == nil {
+		return UserToken{}, errZero
+	}
+	if code == "" || len(code) > maxCode {
+		return UserToken{}, fmt.Errorf("%w: the code is empty or longer than %d bytes", wecom.ErrStartOver, maxCode)
+	}
+	start := time.Now()
+	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opExchange, query: url.Values{
+		"appid": {a.id}, "secret": {a.secret.Reveal()}, "code": {code}, "grant_type": {"authorization_code"},
+	}})
+	var token UserToken
+	if err == nil {
+		token, err = readUserToken(opExchange, answer, start)
+	}
+	if classOf(err) == errcode.Code || unanswered(err) {
+		err = fmt.Errorf("%w: %w", wecom.ErrStartOver, err)
+	}
+	return token, err
+}
+
+func (a *app) refresh(ctx context.Context, t UserToken) (UserToken, error) {
+	if a == nil {
+		return UserToken{}, errZero
+	}
+	start := time.Now()
+	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opRefresh, query: url.Values{
+		"appid": {a.id}, "grant_type": {"refresh_token"}, "refresh_token": {t.RefreshToken.Reveal()},
+	}})
+	if classOf(err) == errcode.Code {
+		return UserToken{}, fmt.Errorf("%w: %w", wecom.ErrStartOver, err)
+	}
+	if err != nil {
+		return UserToken{}, err
+	}
+	fresh, err := readUserToken(opRefresh, answer, start)
+	switch {
+	case err != nil:
+		return UserToken{}, err
+	case t.OpenID != "" && fresh.OpenID != t.OpenID:
+		return UserToken{}, unreadable(opRefresh, errors.New("it is about another person"))
+	}
+	fresh.UnionID = t.UnionID // this answer has none
+	return fresh, nil
+}
+
+func (a *app) validate(ctx context.Context, t UserToken) (bool, error) {
+	_, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opValidate, query: url.Values{
+		"access_token": {t.AccessToken.Reveal()}, "openid": {t.OpenID},
+	}})
+	var refused *wecom.APIError
+	if errors.As(err, &refused) && (refused.Code == badOpenID || classOf(err) == errcode.Token || classOf(err) == errcode.Code) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+const badOpenID = 40003
+
+func (a *app) userInfo(ctx context.Context, t UserToken) (User, error) {
+	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opUserInfo, mend: mend, query: url.Values{
+		"access_token": {t.AccessToken.Reveal()}, "openid": {t.OpenID}, "lang": {"zh_CN"},
+	}})
+	if err != nil {
+		return User{}, err
+	}
+	openID, _, err := answer.String("openid")
+	if err == nil && (!isID(openID) || openID != t.OpenID) {
+		err = errors.New("it is about another person")
+	}
+	unionID, err := optionalID(answer, "unionid", err)
+	name, nameErr := text(answer, "nickname")
+	avatar, avatarErr := text(answer, "headimgurl")
+	if err = errors.Join(err, nameErr, avatarErr); err != nil {
+		return User{}, unreadable(opUserInfo, err)
+	}
+	u := User{OpenID: openID, UnionID: unionID, Name: name, AvatarURL: avatarURL(avatar)}
+	// What is left only decorates: a value of the wrong type is none.
+	sex, _, _ := answer.Int("sex")
+	u.Sex = int(sex)
+	u.Country, _ = text(answer, "country")
+	u.Province, _ = text(answer, "province")
+	u.City, _ = text(answer, "city")
+	u.Privileges, _, _ = answer.Strings("privilege")
+	return u, nil
+}
+
+func readUserToken(op string, answer jsonx.Object, start time.Time) (UserToken, error) {
+	value, life, err := upstream.ReadToken(answer)
+	openID, _, openErr := answer.String("openid")
+	if openErr == nil && !isID(openID) {
+		openErr = errors.New("there is no openid")
+	}
+	refresh, _, refreshErr := answer.String("refresh_token")
+	if refreshErr == nil && refresh != "" && !upstream.IsToken(refresh) {
+		refreshErr = errors.New("the refresh_token is malformed")
+	}
+	scope, _, scopeErr := answer.String("scope")
+	snapshot, _, snapshotErr := answer.Int("is_snapshotuser")
+	unionID, err := optionalID(answer, "unionid", errors.Join(err, openErr, refreshErr, scopeErr, snapshotErr))
+	if err != nil {
+		return UserToken{}, unreadable(op, err)
+	}
+	return UserToken{
+		AccessToken:  wecom.NewSecret(value),
+		Expires:      start.Add(life),
+		RefreshToken: wecom.NewSecret(refresh),
+		OpenID:       openID,
+		UnionID:      unionID,
+		Scopes:       strings.FieldsFunc(scope, func(r rune) bool { return r == ',' || r == ' ' }),
+		Snapshot:     snapshot != 0,
+	}, nil
+}
+
+// optionalID returns the id under name, "" if there is none, and err joined by
+// what is wrong with it.
+func optionalID(answer jsonx.Object, name string, err error) (string, error) {
+	id, _, wrong := answer.String(name)
+	if wrong == nil && id != "" && !isID(id) {
+		wrong = fmt.Errorf("%s holds a character that no id has, or too many", name)
+	}
+	return id, errors.Join(err, wrong)
+}
+
+func isID(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= maxID
+}
+
+// mend makes an answer about a person readable: nicknames hold control
+// characters and halves of what once was text. Weixin sends UTF-8, whatever the header says.
+func mend(answer []byte) []byte {
+	answer = bytes.ToValidUTF8(answer, []byte("\uFFFD"))
+	for i, c := range answer {
+		if c < ' ' {
+			answer[i] = ' ' // the same outside of strings
+		}
+	}
+	return answer
+}
+
+const (
+	maxText = 256  // runes: some times what Weixin lets anybody enter
+	maxURL  = 1024 // bytes
+)
+
+// text returns a string that people wrote, fit to be shown.
+func text(answer jsonx.Object, name string) (string, error) {
+	s, _, err := answer.String(name)
+	if err != nil {
+		return "", err
+	}
+	runes := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s))
+	return strings.TrimSpace(string(runes[:min(len(runes), maxText)])), nil
+}
+
+// avatarURL leaves nothing but an address of a picture.
+func avatarURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || len(raw) > maxURL || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return ""
+	}
+	return raw
+}
