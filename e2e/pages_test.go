@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -55,6 +56,7 @@ func (s *stage) serve(fake *wecomtest.Server, change func(*wecom.Options), handl
 	origin := "http://" + site.Listener.Addr().String()
 	o := s.fake.Options(origin + "/wecom/callback")
 	o.Endpoints, o.Transport = fake.Endpoints(), nil
+	o.Logger = slog.New(slog.DiscardHandler)
 	change(&o)
 	auth, err := wecom.New(o)
 	require.NoError(s, err)

@@ -55,6 +55,7 @@ func openSQLite(t *testing.T) (scs.Store, func() []byte) {
 		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(4) // there is one writer at a time: more of them wait in SQLite, which is worse at it
 	_, err = db.Exec(`CREATE TABLE sessions (token TEXT PRIMARY KEY, data BLOB NOT NULL, expiry REAL NOT NULL)`)
 	require.NoError(t, err)
 	return sqlite3store.NewWithCleanupInterval(db, 0), func() (all []byte) {
