@@ -297,11 +297,12 @@ func (c *config) parseProxies(s string, wrong *mistakes) {
 		p, err := netip.ParsePrefix(one)
 		if err != nil {
 			var a netip.Addr
-			if a, err = netip.ParseAddr(one); err == nil {
-				p = netip.PrefixFrom(a, a.BitLen())
+			if a, err = netip.ParseAddr(one); a.Zone() != "" {
+				err = errors.New("a zone")
 			}
+			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		if err != nil || p.Addr().Zone() != "" {
+		if err != nil {
 			wrong.add("WECOM_TRUSTED_PROXIES", "%q: want addresses and CIDRs such as 10.0.0.7,192.168.0.0/24", one)
 			continue
 		}
@@ -377,7 +378,7 @@ func (c *config) parseCallback(wrong *mistakes) {
 	if err != nil {
 		return // wecom.New says so
 	}
-	if folder := path.Dir(strings.TrimPrefix(u.Path, c.mount)); u.Host != "" && folder == "/" {
+	if p := strings.TrimPrefix(u.Path, c.mount); u.Host != "" && path.Dir(p) == "/" && p != "/" {
 		wrong.add("WECOM_CALLBACK_URL", "want a path with a folder, such as /wecom/callback: nothing in the folder is proxied")
 		return
 	}
@@ -410,7 +411,10 @@ func (c *config) options(s *stores, counts *metrics, log *slog.Logger) wecom.Opt
 
 // reachable is how this machine's browser spells addr.
 func reachable(addr string) string {
-	host, port, _ := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil { // a mistake that is noted already
+		return all[0].fallback
+	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
@@ -469,7 +473,7 @@ func (m mistakes) print(w io.Writer, c config) {
 	for _, mistake := range m {
 		fmt.Fprintln(w, "  "+mistake)
 	}
-	if c.upstream == nil {
+	if c.upstream == nil && !m.has("WECOM_UPSTREAM") {
 		fmt.Fprintln(w, "  WECOM_UPSTREAM is not set either; it may stay so if another proxy asks /wecom/auth or /wecom/forward")
 	}
 	fmt.Fprintln(w, "wecom-gateway -h explains them all.")

@@ -115,10 +115,11 @@ func runOnce(t *testing.T, env []string, args ...string) (status int, stdout, st
 
 // A gateway is a process that serves.
 type gateway struct {
-	t    *testing.T
-	url  string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when its log has ended
+	t     *testing.T
+	url   string
+	cmd   *exec.Cmd
+	asked sync.Once
+	done  chan struct{} // closed when its log has ended
 
 	mu    sync.Mutex
 	lines []map[string]any
@@ -195,13 +196,16 @@ func (g *gateway) log() string {
 	return g.raw.String()
 }
 
+// terminate asks the gateway to end, once: a second signal ends it at once.
+func (g *gateway) terminate() { g.asked.Do(func() { _ = g.cmd.Process.Signal(syscall.SIGTERM) }) }
+
 // stop asks the gateway to end and returns its exit status.
 func (g *gateway) stop() int {
 	g.t.Helper()
 	if g.cmd.ProcessState != nil {
 		return g.cmd.ProcessState.ExitCode()
 	}
-	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	g.terminate()
 	timer := time.AfterFunc(patience, func() { _ = g.cmd.Process.Signal(syscall.SIGQUIT) })
 	<-g.done
 	_ = g.cmd.Wait()
