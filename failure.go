@@ -34,6 +34,7 @@ type Failure struct {
 
 	retryAfter time.Duration
 	language   string
+	provider   string // as it names itself: the pages name it
 	home       string // where the page's button leads if not to a sign-in
 	page       bool   // answer with a page, whatever the request's headers say
 	json       bool   // answer with JSON, likewise
@@ -90,7 +91,7 @@ func (f *Failure) html(r *http.Request) []byte {
 	if lang == "" {
 		lang = pages.Language(r.Header.Get("Accept-Language"))
 	}
-	title, message, advice, button, ok := pages.Text(lang, f.Code)
+	title, message, advice, button, ok := pages.TextFor(f.provider, lang, f.Code)
 	if !ok {
 		title, message, advice, button, _ = pages.Text(lang, "internal")
 	}
@@ -139,8 +140,8 @@ func guard(h http.Header) {
 
 // fail completes f, logs its cause and answers.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
-	f.language, f.home = m.language(r), m.home
-	if _, message, advice, _, ok := pages.Text(f.language, f.Code); ok && f.Message == "" {
+	f.language, f.home, f.provider = m.language(r), m.home, m.provider.App().Provider
+	if _, message, advice, _, ok := pages.TextFor(f.provider, f.language, f.Code); ok && f.Message == "" {
 		f.Message = sentence(message, advice)
 	}
 	level := slog.LevelWarn

@@ -89,7 +89,7 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request, _ session
 		return
 	}
 	lang := m.language(r)
-	title, message, advice, button, _ := pages.Text(lang, "signed_out")
+	title, message, advice, button, _ := pages.TextFor(m.provider.App().Provider, lang, "signed_out")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if r.Method == http.MethodHead {
 		return

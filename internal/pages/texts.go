@@ -177,6 +177,21 @@ var texts = map[string]struct {
 			button:  "Sign in again",
 		},
 	},
+	"snapshot_user": {
+		tone: Neutral,
+		zh: wording{
+			title:   "请使用完整服务",
+			message: "当前页面是以快照方式打开的，无法确认你的微信账号。",
+			advice:  "请点页面底部的“使用完整服务”，然后再登录。",
+			button:  "登录",
+		},
+		en: wording{
+			title:   "Please open the full page",
+			message: "Weixin shows this page in snapshot mode, in which your account cannot be confirmed.",
+			advice:  "Please choose full service at the bottom of the screen, and then sign in.",
+			button:  "Sign in",
+		},
+	},
 	"not_allowed": {
 		tone: Warning,
 		zh: wording{
@@ -372,6 +387,137 @@ var texts = map[string]struct {
 			button:  "Sign in",
 		},
 	},
+}
+
+// weixinTexts says of Weixin what texts says of WeCom. What is not here names
+// neither. The tones are those of texts.
+var weixinTexts = map[string]struct{ zh, en wording }{
+	"signin_refused": {
+		zh: wording{
+			title:   "登录已取消",
+			message: "微信没有返回登录授权，可能是在授权页面点了拒绝。",
+			advice:  "如需继续使用，请重新登录并在授权页面点同意。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "Sign-in was cancelled",
+			message: "Weixin did not confirm the sign-in; it may have been cancelled or declined there.",
+			advice:  "To continue, please sign in again and agree when Weixin asks.",
+			button:  "Sign in again",
+		},
+	},
+	"code_rejected": {
+		zh: wording{
+			title:   "登录没有成功",
+			message: "微信没有接受这次登录，登录授权可能已过期或已被使用。",
+			advice:  "请重新登录；如果多次出现，请把本页的参考编号告诉网站客服。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "Sign-in did not succeed",
+			message: "Weixin did not accept this sign-in; it may have expired or been used already.",
+			advice:  "Please sign in again; if this keeps happening, tell the site's support the reference on this page.",
+			button:  "Sign in again",
+		},
+	},
+	"not_allowed": {
+		zh: wording{
+			title:   "没有访问权限",
+			message: "已确认你的身份，但当前账号没有访问权限。",
+			advice:  "如有疑问，请联系网站客服。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "You do not have access",
+			message: "Your account was recognised, but it does not have access here.",
+			advice:  "If you think that it should, please contact the site's support.",
+			button:  "Try again",
+		},
+	},
+	"setup_fault": {
+		zh: wording{
+			title:   "应用设置有误",
+			message: "这个网站的微信登录设置有误，暂时无法登录。",
+			advice:  "请把本页的参考编号告诉网站客服，管理员可凭编号在日志中查到原因。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "The app is not set up correctly",
+			message: "A setting of this site's sign-in with Weixin is wrong, so nobody can sign in at the moment.",
+			advice:  "Please tell the site's support the reference on this page; it leads to the cause in the log.",
+			button:  "Try again",
+		},
+	},
+	"callback_mismatch": {
+		zh: wording{
+			title:   "回调地址不一致",
+			message: "微信返回的地址与应用配置的回调地址不一致，无法完成登录。",
+			advice:  "请联系管理员，核对配置项 CallbackURL 与应用的实际访问地址是否一致。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "The callback address does not match",
+			message: "Weixin sent the browser to an address that is not the app's configured callback.",
+			advice:  "Please ask the administrator to compare the setting CallbackURL with the address at which the app is really reached.",
+			button:  "Try again",
+		},
+	},
+	"wecom_unavailable": {
+		zh: wording{
+			title:   "微信暂时没有响应",
+			message: "暂时无法连接微信，登录没有完成。",
+			advice:  "请稍后再试；如果一直这样，请把本页的参考编号告诉网站客服。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "Weixin is not answering",
+			message: "Weixin cannot be reached at the moment, so the sign-in was not finished.",
+			advice:  "Please try again in a moment; if it stays like this, tell the site's support the reference on this page.",
+			button:  "Try again",
+		},
+	},
+	"busy": {
+		zh: wording{
+			title:   "当前请求过多",
+			message: "微信限制了这个应用的请求频率，暂时无法登录。",
+			advice:  "请等几分钟再试，不必反复刷新。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "Too busy at the moment",
+			message: "Weixin is limiting the requests of this app, so signing in has to wait.",
+			advice:  "Please wait a few minutes before you try again; reloading does not make it faster.",
+			button:  "Try again",
+		},
+	},
+	"signed_out": {
+		zh: wording{
+			title:   "已退出登录",
+			message: "你已退出这个网站，微信的登录不受影响。",
+			advice:  "现在可以关闭页面，需要时再重新登录。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "Signed out",
+			message: "You are signed out of this site; Weixin itself stays signed in.",
+			advice:  "You can close this page now and sign in again when you need to.",
+			button:  "Sign in again",
+		},
+	},
+}
+
+// TextFor is Text for the pages of a provider, as it names itself: "weixin" has
+// sentences of its own, every other has WeCom's.
+func TextFor(provider, lang, code string) (title, message, advice, button string, ok bool) {
+	t, own := weixinTexts[code]
+	if provider != "weixin" || !own {
+		return Text(lang, code)
+	}
+	w := t.zh
+	if lang == "en" {
+		w = t.en
+	}
+	return w.title, w.message, w.advice, w.button, true
 }
 
 // Text returns the sentences for a failure's code or for "signed_out" and

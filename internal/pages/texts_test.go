@@ -13,7 +13,7 @@ import (
 
 var codes = []string{
 	"login_required", "method_not_allowed", "prefetch_refused", "bad_callback", "bad_state", "signin_refused", "attempt_lost",
-	"session_not_stuck", "code_rejected", "outsider", "linked_corp", "not_allowed", "setup_fault", "callback_mismatch",
+	"session_not_stuck", "code_rejected", "outsider", "linked_corp", "snapshot_user", "not_allowed", "setup_fault", "callback_mismatch",
 	"wecom_unavailable", "busy", "session_store", "too_many_attempts", "cross_origin", "bad_request", "not_found", "internal",
 	"signed_out", "choose",
 }
@@ -68,6 +68,33 @@ func TestTextsAreComplete(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nobody who signs in with Weixin reads about WeCom, and the other way round.
+func TestTextForWeixin(t *testing.T) {
+	for _, code := range codes {
+		for lang, wecom := range map[string]string{"zh": "企业微信", "en": "WeCom"} {
+			title, message, advice, button, ok := pages.TextFor("weixin", lang, code)
+			require.True(t, ok)
+			if code != "outsider" && code != "linked_corp" { // only WeCom has these
+				assert.NotContains(t, title+message+advice+button, wecom, code)
+				assert.NotContains(t, title+message+advice+button, "可见范围", code)
+				assert.NotContains(t, title+message+advice+button, "visible range", code)
+			}
+			for _, sentence := range []string{message, advice} {
+				assert.Equal(t, 1, strings.Count(sentence, "。")+strings.Count(sentence, "."), sentence)
+			}
+			general := sentences(t, lang, code)
+			assert.Equal(t, general[3], button, code)
+			for _, provider := range []string{"wecom", "", "another"} {
+				title, message, advice, button, ok := pages.TextFor(provider, lang, code)
+				assert.True(t, ok)
+				assert.Equal(t, general, []string{title, message, advice, button})
+			}
+		}
+	}
+	_, _, _, _, ok := pages.TextFor("weixin", "en", "no such code")
+	assert.False(t, ok)
 }
 
 func sentences(t *testing.T, lang, code string) []string {
