@@ -415,5 +415,6 @@ func serveProof(w http.ResponseWriter, r *http.Request, proof string) {
 	}
 	guard(w.Header())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write([]byte(proof))
 }

@@ -91,6 +91,7 @@ func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request, _ session
 	lang := m.language(r)
 	title, message, advice, button, _ := pages.TextFor(m.provider.App().Provider, lang, "signed_out")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(http.StatusOK) // said, because gin answers 404 for routes that it does not know
 	if r.Method == http.MethodHead {
 		return
 	}
