@@ -143,7 +143,7 @@ func FuzzClassify(f *testing.F) {
 // site by the rules that browsers follow, and is either the target byte for byte or the default page.
 func FuzzReturnTo(f *testing.F) {
 	for i, v := range vectors.Redirects() {
-		if i%10 == 0 {
+		if i%40 == 0 {
 			f.Add(v)
 		}
 	}

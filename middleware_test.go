@@ -850,21 +850,39 @@ func (s socket) dial(t testing.TB) net.Conn {
 // send sends raw on a connection of its own and reads the first answer.
 func (s socket) send(t testing.TB, raw string) rawResponse {
 	t.Helper()
+	l := s.line(t)
+	defer l.Close()
+	return l.send(t, raw)
+}
+
+// A line is one connection.
+type line struct {
+	net.Conn
+	in   *bufio.Reader
+	seen *strings.Builder // since the last send
+}
+
+func (s socket) line(t testing.TB) line {
+	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)
-	defer conn.Close()
 	_ = conn.(*net.TCPConn).SetLinger(0) // thousands of them must not use up the ports
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	_, err = io.WriteString(conn, raw)
+	seen := &strings.Builder{}
+	return line{conn, bufio.NewReaderSize(io.TeeReader(conn, seen), 1<<14), seen}
+}
+
+func (l line) send(t testing.TB, raw string) rawResponse {
+	t.Helper()
+	l.seen.Reset()
+	_, err := io.WriteString(l, raw)
 	require.NoError(t, err)
-	var seen strings.Builder
-	in := bufio.NewReaderSize(io.TeeReader(conn, &seen), 1<<16)
 	method, _, _ := strings.Cut(raw, " ")
-	res, err := http.ReadResponse(in, &http.Request{Method: method})
+	res, err := http.ReadResponse(l.in, &http.Request{Method: method})
 	require.NoError(t, err, "%q", raw)
 	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	head, _, _ := strings.Cut(seen.String(), "\r\n\r\n")
+	head, _, _ := strings.Cut(l.seen.String(), "\r\n\r\n")
 	return rawResponse{res, string(body), head}
 }
 

@@ -24,17 +24,40 @@ type door struct {
 	socket
 	origin string
 	codes  atomic.Int64
+	idle   chan line
 }
 
 func newDoor(t testing.TB) *door {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(nil)
-	d := &door{socket: socket{srv.Listener.Addr().String()}, origin: "http://" + srv.Listener.Addr().String()}
+	d := &door{socket: socket{srv.Listener.Addr().String()}, origin: "http://" + srv.Listener.Addr().String(), idle: make(chan line, 16)}
 	m := fixed(t, func(o *wecom.Options) { o.CallbackURL = d.origin + "/wecom/callback" })
 	srv.Config.Handler = m.Handler(hello())
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return d
+}
+
+// send uses a connection again unless what was sent on it may have been two requests.
+func (d *door) send(t testing.TB, raw string) rawResponse {
+	t.Helper()
+	var l line
+	select {
+	case l = <-d.idle:
+	default:
+		l = d.line(t)
+	}
+	res := l.send(t, raw)
+	if res.Close || strings.Count(raw, "\n") != strings.Count(raw, "\r\n") || strings.Count(raw, "\r\n\r\n") > 1 {
+		l.Close()
+		return res
+	}
+	select {
+	case d.idle <- l:
+	default:
+		l.Close()
+	}
+	return res
 }
 
 // through sends a request that may start a sign-in and, if it does, signs in. It
@@ -123,8 +146,7 @@ func TestT2_B1_RedirectsByRequestTarget(t *testing.T) {
 func TestT3_B1_RedirectsByHeaders(t *testing.T) {
 	d := newDoor(t)
 	headers := []string{
-		"Referer", "X-Forwarded-Uri", "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-Auth-Request-Redirect", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Path",
-		"X-Envoy-Original-Path", "X-Replaced-Path", "Location", "Refresh", "Origin", "Forwarded", "X-Forwarded-Proto", "Return-To",
+		"Referer", "X-Forwarded-Uri", "X-Original-URL", "X-Rewrite-URL", "X-Auth-Request-Redirect", "X-Forwarded-Host", "X-Forwarded-Prefix", "Forwarded", // and see T13
 	}
 	n := each(vectors.Redirects(), func(v string) bool {
 		var lines strings.Builder
