@@ -65,12 +65,18 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 		return textAnswer(http.StatusBadRequest, "cannot read the request")
 	}
 	c := &call{f: f, ip: callerIP(r), query: r.URL.Query(), body: body}
+	weixins := f.isWeixins(r)
 
 	f.mu.Lock()
 	e, added := endpoints[path], f.added[path]
-	if e == nil && added == nil {
+	if added == nil && (weixins && weixinEndpoints[path] == nil || !weixins && e == nil) {
 		f.mu.Unlock()
 		return textAnswer(http.StatusNotFound, "The fake WeCom has no "+path+"; add it with Handle.")
+	}
+	if weixins {
+		f.mu.Unlock()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return f.weixinAPI(path, r, body)
 	}
 	var v any
 	if added != nil || !e.noToken {

@@ -118,7 +118,7 @@ func (r *Response) JSON(v any) error { return json.Unmarshal([]byte(r.Body), v) 
 
 // Browser returns a browser with an empty cookie jar for which app is the web
 // site at origin, such as "https://app.example.com". It panics if origin is none. Sites beside it are
-// WeCom's own host names, the servers that [Fake.Start] started, and what [Browser.Serve] adds.
+// Tencent's own host names, the servers that [Fake.Start] started, and what [Browser.Serve] adds.
 func (f *Fake) Browser(origin string, app http.Handler) *Browser {
 	p := &profile{
 		fake: f, sites: map[string]http.Handler{},
@@ -149,7 +149,7 @@ func (b *Browser) Serve(origin string, h http.Handler) *Browser {
 	return b
 }
 
-// SignInAs makes both sign-in pages answer this browser at once as if who had
+// SignInAs makes all sign-in pages answer this browser at once as if who had
 // signed in; who is as in [Fake.SignInAs]. "" leaves it to the Fake again.
 func (b *Browser) SignInAs(who string) *Browser {
 	b.p.fake.mu.Lock()
@@ -158,7 +158,7 @@ func (b *Browser) SignInAs(who string) *Browser {
 	return b.choose(choice{who: who})
 }
 
-// Refuse makes both sign-in pages answer this browser at once as if the person
+// Refuse makes all sign-in pages answer this browser at once as if the person
 // had refused, until SignInAs is called.
 func (b *Browser) Refuse() *Browser { return b.choose(choice{refuse: true}) }
 
@@ -471,9 +471,9 @@ func redirected(q *request, res *Response) *request {
 	if relation(q.to, to) == "cross-site" {
 		next.crossed = true
 	}
-	if q.to.path() == webPath && q.to.host == webHost && q.method == http.MethodGet {
-		// In life nobody is redirected here: a script of the web-login page
-		// moves on when the code was scanned, so that WeCom is who starts the rest.
+	if (q.to.path() == webPath && q.to.host == webHost || q.to.path() == qrPath && q.to.host == inAppHost) && q.method == http.MethodGet {
+		// In life nobody is redirected here: a script of the page
+		// moves on when the code was scanned, so that Tencent is who starts the rest.
 		next.from, next.user, next.crossed = &page{address: q.to}, false, false
 		next.site = ""
 	}
@@ -639,8 +639,7 @@ func (b *Browser) send(q *request, r *http.Request) *Response {
 	p.fake.mu.Lock()
 	own := q.to.scheme == "http" && p.fake.servers[q.to.host]
 	p.fake.mu.Unlock()
-	production := q.to.host == apiHost || q.to.host == inAppHost || q.to.host == webHost
-	if !own && (q.to.scheme != "https" || !production) {
+	if !own && (q.to.scheme != "https" || !isProduction(q.to.host)) {
 		return &Response{Err: &net.DNSError{Err: "no such host", Name: q.to.host, IsNotFound: true}}
 	}
 	a, err := p.fake.respond(r)

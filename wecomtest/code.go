@@ -19,6 +19,8 @@ type Code struct {
 	// Who signed in, as [Fake.SignInAs] takes it.
 	Who             string
 	CorpID, AgentID string
+	// WeixinAppID is the app if the code is Weixin's; CorpID and AgentID are empty then.
+	WeixinAppID string
 	// InApp tells the in-app page from the web-login page.
 	InApp       bool
 	Scope       string
@@ -35,6 +37,7 @@ type Code struct {
 type Grant struct {
 	Who             string // as Fake.SignInAs takes it
 	CorpID, AgentID string // default: the default app
+	WeixinAppID     string // instead of CorpID and AgentID: the app of the WeixinUser Who
 	InApp           bool   // from the in-app page; default: from the web-login page
 	Scope           string // default: snsapi_base
 	RedirectURI     string // checked against the trusted domains when the code is exchanged; default: not checked
@@ -86,6 +89,27 @@ func (f *Fake) issue(c *corp, a *App, who somebody, scope string, inApp bool, st
 	if a != nil {
 		k.AgentID = a.AgentID
 	}
+	f.keep(k)
+	return k
+}
+
+// issueWeixin makes a code of Weixin's; f.mu is held.
+func (f *Fake) issueWeixin(a *WeixinApp, u *WeixinUser, scope, state, redirect string) *code {
+	if scope == "" {
+		scope = scopeLogin
+		if a.OfficialAccount {
+			scope = scopeBase
+		}
+	}
+	k := &code{Code: Code{
+		Value: random(32), Who: u.ID, WeixinAppID: a.AppID, InApp: a.OfficialAccount,
+		Scope: scope, State: state, RedirectURI: redirect, IssuedAt: f.now(),
+	}}
+	f.keep(k)
+	return k
+}
+
+func (f *Fake) keep(k *code) {
 	f.codes[k.Value] = k
 	f.issued = append(f.issued, k)
 	if len(f.issued) > keepCodes { // a demo may run for weeks
@@ -93,7 +117,6 @@ func (f *Fake) issue(c *corp, a *App, who somebody, scope string, inApp bool, st
 		delete(f.sent, f.issued[0].Value)
 		f.issued = f.issued[1:]
 	}
-	return k
 }
 
 // redeem uses a code up and returns it, or says why not; f.mu is held.

@@ -18,10 +18,11 @@ const (
 )
 
 // A Fake is a WeCom of its own: corps with their apps and members, the server
-// API, and the two sign-in pages. Use [New]; the zero value is not usable.
+// API, and the two sign-in pages; and beside it a Weixin, with website apps and
+// official accounts. Use [New]; the zero value is not usable.
 //
 // A Fake is an [http.Handler] that serves everything under one base URL, and
-// under WeCom's three host names what each of them serves. All its methods may
+// under Tencent's four host names what each of them serves. All its methods may
 // be called at any time, from any goroutine. They panic if they are asked for
 // something that does not exist (an endpoint, a member), since a test that
 // misspells a name would otherwise pass for the wrong reason.
@@ -44,6 +45,7 @@ type Fake struct {
 	auto     choice
 	consents map[string]consent
 	servers  map[string]bool // host:port of running servers
+	weixin   weixin
 	browsers int
 }
 
@@ -57,6 +59,11 @@ type Settings struct {
 	FreshTokens bool
 	// CodeLifetime is the life of an unused code. Default: 5 minutes.
 	CodeLifetime time.Duration
+	// WebsiteCodeLifetime is that of a code for a Weixin website app. Default: 10 minutes.
+	WebsiteCodeLifetime time.Duration
+	// ClassicOverlap is how long an official account's token from cgi-bin/token goes
+	// on to work when another was fetched. 0 kills it at once. Default: 5 minutes.
+	ClassicOverlap time.Duration
 	// CodeLength is the length of codes in bytes, at most 512. Default: 43.
 	CodeLength int
 	// TicketLifetime is the life of a user_ticket. Default: 1800 s.
@@ -71,11 +78,13 @@ type Settings struct {
 	// gettoken answers 45009 to the calling address, for an hour. Default: 2000.
 	WrongSecretLimit int
 	// ClientOnly makes the in-app page refuse browsers whose User-Agent is
-	// neither WeCom's nor Weixin's, as the real page does.
+	// neither WeCom's nor Weixin's, as the real page does, and an official
+	// account's page those that are not Weixin's.
 	ClientOnly bool
 	// RefusalStays keeps somebody who refuses or cancels on the page. By
 	// default the browser goes back with the state and without a code.
-	// WeCom's documents say neither; an application must cope with both.
+	// WeCom's documents say neither, Weixin's said this once and now say that; an
+	// application must cope with both.
 	RefusalStays bool
 }
 
@@ -92,17 +101,23 @@ type Settings struct {
 //	oFakeCustomer0000000000000001  郑十  no member, a customer with an external_userid
 //
 // Its one app trusts every domain and every address, until [Fake.TrustDomain]
-// and [Fake.TrustIP] say which.
+// and [Fake.TrustIP] say which. Weixin has one website app, one official account, and
+//
+//	xiaoming   小明 🎈
+//	xiaohong   小红
+//	kuaizhao   whose pages open in snapshot mode
 func New() *Fake {
 	f := &Fake{
 		settings: Settings{
-			TokenLifetime:    7200 * time.Second,
-			CodeLifetime:     5 * time.Minute,
-			CodeLength:       43,
-			TicketLifetime:   1800 * time.Second,
-			InvisibleErrcode: 60011,
-			CallerIP:         "203.0.113.7",
-			WrongSecretLimit: 2000,
+			TokenLifetime:       7200 * time.Second,
+			CodeLifetime:        5 * time.Minute,
+			WebsiteCodeLifetime: 10 * time.Minute,
+			ClassicOverlap:      5 * time.Minute,
+			CodeLength:          43,
+			TicketLifetime:      1800 * time.Second,
+			InvisibleErrcode:    60011,
+			CallerIP:            "203.0.113.7",
+			WrongSecretLimit:    2000,
 		},
 		now:      time.Now,
 		corps:    map[string]*corp{},
@@ -117,6 +132,7 @@ func New() *Fake {
 		added:    map[string]func(*http.Request) any{},
 		consents: map[string]consent{},
 		servers:  map[string]bool{},
+		weixin:   newWeixin(),
 	}
 	f.AddApp(App{AgentID: demoAgent, Secret: demoSecret, Name: "示例应用", VisibleDepartments: []int64{2, 3}})
 	for _, d := range []Department{
@@ -148,6 +164,7 @@ func New() *Fake {
 	f.AddLinkedMember(LinkedMember{LinkedCorpID: demoLinked, UserID: "zhouba", Name: "周八"})
 	f.AddOutsider(Outsider{OpenID: "oFakeOutsider0000000000000001", Name: "吴九"})
 	f.AddOutsider(Outsider{OpenID: "oFakeCustomer0000000000000001", ExternalUserID: "wmFakeCustomer000000000000000001", Name: "郑十"})
+	f.addDemoWeixin()
 	return f
 }
 
@@ -187,8 +204,8 @@ func (f *Fake) Configure(change func(*Settings)) {
 
 // Calls returns how often an endpoint or a page was asked for, whatever the
 // answer and including those calls that a fault dropped. path is as in
-// [Fake.Script], or the path of a page: /connect/oauth2/authorize or
-// /wwlogin/sso/login, where only arrivals count and not what somebody presses on them.
+// [Fake.Script], or the path of a page: /connect/oauth2/authorize,
+// /wwlogin/sso/login or /connect/qrconnect, where only arrivals count and not what somebody presses on them.
 func (f *Fake) Calls(path string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -212,7 +229,8 @@ func (f *Fake) ResetCalls() {
 }
 
 // Handle adds an endpoint of the server API that the fake does not have, or
-// replaces one: path is as in [Fake.Script]. The access token and the caller's
+// replaces one: path is as in [Fake.Script]. On Weixin's host, and with an official account's access
+// token, it is one of Weixin's. The access token and the caller's
 // address are checked before fn is called; fn returns what to encode as JSON,
 // and should say "errcode" itself. fn must be safe for concurrent use and may
 // call the Fake.
@@ -233,15 +251,15 @@ func fullPath(path string) string {
 // mustKnow returns the full path of an endpoint or page; f.mu is held.
 func (f *Fake) mustKnow(path string) string {
 	p := fullPath(path)
-	if endpoints[p] == nil && f.added[p] == nil && p != inAppPath && p != webPath {
+	if endpoints[p] == nil && weixinEndpoints[p] == nil && f.added[p] == nil && !isPage(p) {
 		panic("wecomtest: the fake has no " + path)
 	}
 	return p
 }
 
-// SignInAs makes both pages answer at once as if who had signed in, for every
+// SignInAs makes the pages answer at once as if who had signed in, for every
 // browser: who is a user id, "Corp/userid" of a linked member, or the openid of
-// an outsider, in the corp whose page it is. "" shows the pages again. A
+// an outsider, in the corp whose page it is; on Weixin's pages the ID of a [WeixinUser]. "" shows the pages again. A
 // [Browser] with a choice of its own ([Browser.SignInAs]) is not affected.
 func (f *Fake) SignInAs(who string) {
 	f.mu.Lock()
@@ -267,6 +285,9 @@ func (f *Fake) mustExist(who string) string {
 		if _, ok := c.find(who); ok {
 			return who
 		}
+	}
+	if f.weixin.user(who) != nil {
+		return who
 	}
 	panic("wecomtest: there is nobody called " + who)
 }
@@ -299,8 +320,8 @@ func (f *Fake) Sent(code string) int {
 	return f.sent[code]
 }
 
-// KillTokens makes all access tokens invalid before their time: calls with one
-// of them answer 40014, and the next gettoken returns a new one.
+// KillTokens makes all access tokens of apps and official accounts invalid before their time:
+// calls with one of them answer 40014 (Weixin: 40001), and the next gettoken returns a new one.
 func (f *Fake) KillTokens() { f.endTokens(40014) }
 
 // ExpireTokens is KillTokens with the errcode 42001, as if their time were over.
@@ -314,6 +335,14 @@ func (f *Fake) endTokens(errcode int) {
 			t.dead = errcode
 		}
 	}
+	if errcode == 40014 {
+		errcode = 40001
+	}
+	for _, t := range f.weixin.tokens {
+		if t.dead == 0 {
+			t.dead = errcode
+		}
+	}
 }
 
 // IssueCode issues a code as if somebody had signed in, for tests without a
@@ -321,6 +350,13 @@ func (f *Fake) endTokens(errcode int) {
 func (f *Fake) IssueCode(g Grant) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if g.WeixinAppID != "" {
+		a, u := f.weixin.apps[g.WeixinAppID], f.weixin.user(g.Who)
+		if a == nil || u == nil {
+			panic("wecomtest: there is nobody called " + g.Who + ", or no app " + g.WeixinAppID)
+		}
+		return f.issueWeixin(a, u, g.Scope, "", g.RedirectURI).Value
+	}
 	c := f.corp(&g.CorpID)
 	if g.AgentID == "" {
 		g.AgentID = demoAgent

@@ -3,7 +3,6 @@ package wecomtest
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -29,7 +28,7 @@ type Fault struct {
 	// Drop ends the connection without a whole answer.
 	Drop Drop
 
-	// ErrCode answers this errcode in WeCom's own shape, and ErrMsg says the
+	// ErrCode answers this errcode in WeCom's (or Weixin's) own shape, and ErrMsg says the
 	// beginning of its errmsg. Default of ErrMsg: WeCom's for that code.
 	ErrCode int
 	ErrMsg  string
@@ -69,8 +68,8 @@ const (
 
 // Script queues faults for the next calls of an endpoint or page, one after
 // the other; when they are used up, calls are answered as usual or as
-// [Fake.Always] says. path is the endpoint's path, in full (/cgi-bin/gettoken) or
-// without the first part (gettoken).
+// [Fake.Always] says. path is the endpoint's path, in full (/cgi-bin/gettoken,
+// /sns/userinfo) or without the first part if that is /cgi-bin/ (gettoken).
 func (f *Fake) Script(path string, faults ...Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,7 +105,7 @@ func (f *Fake) ClearFaults() {
 func (f *Fake) arrive(path string, r *http.Request) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	api := strings.HasPrefix(path, apiPrefix)
+	api := f.isAPI(path)
 	if api {
 		f.apiCalls++
 	}
@@ -128,7 +127,7 @@ func (f *Fake) arrive(path string, r *http.Request) Fault {
 	} else if api {
 		x = f.always["*"]
 	}
-	if x.Drop != DropDial && (path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo") {
+	if x.Drop != DropDial && (path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo" || path == snsExchange) {
 		code := r.URL.Query().Get("code")
 		if f.codes[code] != nil || code != "" && len(f.sent) < 10*keepCodes { // invented ones must not fill the memory
 			f.sent[code]++

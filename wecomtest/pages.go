@@ -16,6 +16,7 @@ import (
 
 const (
 	memberCookie  = "fake_wecom_member"
+	weixinCookie  = "fake_weixin_user"
 	consentPeriod = 30 * 24 * time.Hour
 )
 
@@ -53,9 +54,10 @@ type visit struct {
 	lang  string
 	auto  choice
 
-	// What check found.
+	// What check found: corp and perhaps app, or wx.
 	corp     *corp
 	app      *App
+	wx       *WeixinApp
 	redirect *url.URL
 	state    string
 	hasState bool
@@ -81,9 +83,12 @@ func (f *Fake) page(path string, r *http.Request) *answer {
 		if p.choice != (choice{}) {
 			v.auto = p.choice
 		}
-		if v.inApp && r.Method == http.MethodGet && p.fragment != "wechat_redirect" {
+		if path != webPath && r.Method == http.MethodGet && p.fragment != "wechat_redirect" {
 			return v.failed(problem{0, "链接缺少 #wechat_redirect", "The link lacks #wechat_redirect"})
 		}
+	}
+	if id := r.URL.Query().Get("appid"); path == qrPath || path == inAppPath && f.weixin.apps[id] != nil {
+		return v.weixinPage(f.weixin.apps[id])
 	}
 	if p := v.check(); p != nil {
 		return v.failed(*p)
@@ -110,7 +115,7 @@ func (f *Fake) page(path string, r *http.Request) *answer {
 // language is the page's: the parameter lang, else the browser's, else zh.
 func language(r *http.Request) string {
 	switch r.URL.Query().Get("lang") {
-	case "zh":
+	case "zh", "cn":
 		return "zh"
 	case "en":
 		return "en"
@@ -223,7 +228,7 @@ func (v *visit) posted() *answer {
 	if action := form.Get("action"); action == "refuse" {
 		return v.refused()
 	} else if action == "switch" {
-		return v.remember(v.show("pick", v.people()), "")
+		return v.remember(v.show("pick", v.people()), memberCookie, "")
 	}
 	who, ok := v.corp.find(form.Get("who"))
 	switch {
@@ -236,7 +241,7 @@ func (v *visit) posted() *answer {
 		v.f.consents[v.consentKey(who)] = consent{v.f.now().Add(consentPeriod), fields}
 		return v.granted(who, fields)
 	}
-	return v.remember(v.asked(who), who.who())
+	return v.remember(v.asked(who), memberCookie, who.who())
 }
 
 func (v *visit) consentKey(who somebody) string {
@@ -294,9 +299,9 @@ func (v *visit) back(query string) *answer {
 	return a
 }
 
-// remember keeps who is signed in to the fake's WeCom client in this browser.
-func (v *visit) remember(a *answer, who string) *answer {
-	c := http.Cookie{Name: memberCookie, Value: url.QueryEscape(who), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
+// remember keeps who is signed in to the fake's WeCom or Weixin in this browser.
+func (v *visit) remember(a *answer, cookie, who string) *answer {
+	c := http.Cookie{Name: cookie, Value: url.QueryEscape(who), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	if who == "" {
 		c.MaxAge = -1
 	}
@@ -388,6 +393,7 @@ func (v *visit) consentFields(who somebody) consentData {
 type view struct {
 	ZH         bool
 	Lang       string
+	Product    string // 企业微信 or 微信
 	Corp, App  string
 	Data       any
 	Code       string
@@ -400,6 +406,16 @@ func (v *visit) view() view {
 	w := view{ZH: v.lang == "zh", Lang: "en"}
 	if w.ZH {
 		w.Lang = "zh-CN"
+	}
+	switch weixins := v.wx != nil || v.r.URL.Path == qrPath; {
+	case w.ZH && weixins:
+		w.Product = "微信"
+	case weixins:
+		w.Product = "Weixin"
+	case w.ZH:
+		w.Product = "企业微信"
+	default:
+		w.Product = "WeCom"
 	}
 	if v.corp != nil {
 		w.Corp = v.corp.id
@@ -414,6 +430,12 @@ func (v *visit) view() view {
 		w.App = v.app.Name
 		if w.App == "" {
 			w.App = v.app.AgentID
+		}
+	}
+	if v.wx != nil {
+		w.App = v.wx.Name
+		if w.App == "" {
+			w.App = v.wx.AppID
 		}
 	}
 	if v.redirect != nil {
@@ -437,7 +459,7 @@ func (v *visit) failed(p problem) *answer {
 	if w.ZH {
 		w.Text = p.zh
 	}
-	if !v.inApp && p.Code != 0 {
+	if (!v.inApp || v.wx != nil) && p.Code != 0 {
 		w.Code = strconv.Itoa(p.Code)
 	}
 	// The status of WeCom's own error pages is not documented; 400 keeps a test
@@ -463,7 +485,7 @@ func (f *Fake) index(r *http.Request) *answer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.corp, v.app = f.corps[demoCorp], f.app()
-	return v.show("index", struct{ CorpID, AgentID, Secret, Base string }{
-		demoCorp, v.app.AgentID, v.app.Secret, "http://" + r.Host,
+	return v.show("index", struct{ CorpID, AgentID, Secret, Base, Website, Account, WeixinSecret string }{
+		demoCorp, v.app.AgentID, v.app.Secret, "http://" + r.Host, demoWebsite, demoAccount, f.weixin.apps[demoWebsite].Secret,
 	})
 }

@@ -16,10 +16,12 @@ const (
 	apiHost   = "qyapi.weixin.qq.com"
 	inAppHost = "open.weixin.qq.com"
 	webHost   = "login.work.weixin.qq.com"
+	wxHost    = "api.weixin.qq.com"
 
 	apiPrefix = "/cgi-bin/"
 	inAppPath = "/connect/oauth2/authorize"
 	webPath   = "/wwlogin/sso/login"
+	qrPath    = "/connect/qrconnect"
 )
 
 var (
@@ -87,26 +89,51 @@ func (f *Fake) respond(r *http.Request) (*answer, error) {
 	return a, nil
 }
 
-// serves reports whether something stands at path of this host: WeCom's own
+// serves reports whether something stands at path of this host: Tencent's own
 // names serve their part, every other name serves all.
 func (f *Fake) serves(host, path string) bool {
-	api := strings.HasPrefix(path, apiPrefix)
+	f.mu.Lock()
+	api := f.isAPI(path)
+	f.mu.Unlock()
 	switch host {
 	case apiHost:
+		return strings.HasPrefix(path, apiPrefix)
+	case wxHost:
 		return api
 	case inAppHost:
-		return path == inAppPath
+		return path == inAppPath || path == qrPath
 	case webHost:
 		return path == webPath
 	}
-	return api || path == inAppPath || path == webPath || path == "/"
+	return api || isPage(path) || path == "/"
+}
+
+// isAPI tells the server API from the pages; f.mu is held.
+func (f *Fake) isAPI(path string) bool {
+	return strings.HasPrefix(path, apiPrefix) || strings.HasPrefix(path, snsPrefix) || f.added[path] != nil
+}
+
+func isPage(path string) bool { return path == inAppPath || path == webPath || path == qrPath }
+
+// isWeixins tells Weixin's API from WeCom's: by the host, or where both stand
+// under one name, by the endpoint or the access token.
+func (f *Fake) isWeixins(r *http.Request) bool {
+	switch r.Host {
+	case apiHost:
+		return false
+	case wxHost:
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return weixinEndpoints[r.URL.Path] != nil || f.added[r.URL.Path] != nil && f.isWeixinToken(r.URL.Query().Get("access_token"))
 }
 
 func (f *Fake) process(path string, r *http.Request) *answer {
-	switch path {
-	case inAppPath, webPath:
+	switch {
+	case isPage(path):
 		return f.page(path, r)
-	case "/":
+	case path == "/":
 		return f.index(r)
 	}
 	return f.api(path, r)
@@ -119,7 +146,11 @@ func (f *Fake) falsified(r *http.Request, x *Fault) *answer {
 	case x.Body != nil:
 		a = newAnswer(http.StatusOK, jsonType, bytes.Clone(x.Body))
 	case x.ErrCode != 0:
-		a = f.jsonAnswer(f.failure(x.ErrCode, x.ErrMsg, callerIP(r)))
+		v := f.failure(x.ErrCode, x.ErrMsg, callerIP(r))
+		if f.isWeixins(r) {
+			v = weixinFailure(x.ErrCode, x.ErrMsg, callerIP(r))
+		}
+		a = f.jsonAnswer(v)
 	default:
 		a = textAnswer(x.Status, http.StatusText(x.Status))
 	}

@@ -15,9 +15,9 @@ import (
 	"syscall"
 )
 
-// Transport returns a transport that answers at WeCom's own addresses,
-// https://qyapi.weixin.qq.com, https://open.weixin.qq.com and
-// https://login.work.weixin.qq.com, in this process and without a socket. It
+// Transport returns a transport that answers at Tencent's own addresses,
+// https://qyapi.weixin.qq.com, https://open.weixin.qq.com,
+// https://login.work.weixin.qq.com and https://api.weixin.qq.com, in this process and without a socket. It
 // follows the requests' contexts and obeys scripted faults. Other hosts do not exist for it.
 //
 // Like the transport of package net/http it sends a GET again by itself when a
@@ -28,6 +28,10 @@ func (f *Fake) Transport() http.RoundTripper { return &transport{fake: f, idle: 
 // Client returns a client on [Fake.Transport]. It follows redirects and keeps
 // no cookies; see [Fake.Browser] for more.
 func (f *Fake) Client() *http.Client { return &http.Client{Transport: f.Transport()} }
+
+func isProduction(host string) bool {
+	return host == apiHost || host == inAppHost || host == webHost || host == wxHost
+}
 
 type transport struct {
 	fake *Fake
@@ -40,7 +44,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer r.Body.Close()
 	}
 	host := canonicalHost(r.URL.Scheme, r.URL.Host)
-	if r.URL.Scheme != "https" || host != apiHost && host != inAppHost && host != webHost {
+	if r.URL.Scheme != "https" || !isProduction(host) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
 	}
 	if r.Context().Err() != nil {
