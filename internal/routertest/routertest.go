@@ -1,0 +1,243 @@
+// Package routertest holds what the middleware does under every router, as one
+// table that ServeMux, chi, gin and echo run alike.
+package routertest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// admins is the guard of /admin.
+func admins(_ context.Context, _ *wecom.Client, id wecom.Identity) (bool, error) {
+	return id.UserID == "zhangsan", nil
+}
+
+const site = "https://app.example.com"
+
+// A Router builds the application below with one router. auth protects
+// everything but the routes that say otherwise:
+//
+//	GET  /public         outside auth: "public"
+//	GET  /optional       under Optional: the user id, or "nobody"
+//	GET  /admin          under Require(admins) as well: "admin"
+//	GET  /who            the user id, by the framework's own habit
+//	GET  /std            the user id, by wecom.FromContext(r.Context())
+//	POST /echo           the request's body
+//	GET  /teapot         status 418 and "short and stout"
+//	GET  /panic          panics; the router's recovery answers 500
+//	GET  /stream         server-sent events: one, flushed at once, and another when the channel passes
+//	GET  /deep/*         the request's target as it came: r.RequestURI
+//	GET  /count          with a manager: how often this session asked
+type Router func(t *testing.T, s Setup) http.Handler
+
+// Setup is what a Router needs.
+type Setup struct {
+	Auth *wecom.Middleware
+	// Admins admits zhangsan only.
+	Admins wecom.Authorizer
+	// More lets /stream send its second event.
+	More <-chan struct{}
+	// Manager is the application's scs session, which the middleware loads, or nil.
+	Manager *scs.SessionManager
+	// Seen is called by the router's own request log, outside everything else, with the status that it saw.
+	Seen func(path string, status int)
+}
+
+// Run runs the table with our own cookie and inside the application's scs session.
+func Run(t *testing.T, router Router) {
+	t.Run("own cookie", func(t *testing.T) { table(t, router, nil) })
+	t.Run("scs session", func(t *testing.T) {
+		manager := scs.New()
+		manager.HashTokenInStore = true
+		manager.Cookie.Secure = true
+		table(t, router, manager)
+	})
+}
+
+type app struct {
+	fake    *wecomtest.Fake
+	handler http.Handler
+	more    chan struct{}
+	log     chan seen
+}
+
+type seen struct {
+	path   string
+	status int
+}
+
+func table(t *testing.T, router Router, manager *scs.SessionManager) {
+	a := &app{fake: wecomtest.New(), more: make(chan struct{}), log: make(chan seen, 1000)}
+	o := a.fake.Options(site + "/wecom/callback")
+	o.Logger = slog.New(slog.DiscardHandler)
+	o.Sessions = manager
+	auth, err := wecom.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.handler = router(t, Setup{
+		Auth: auth, Admins: admins, More: a.more, Manager: manager,
+		Seen: func(path string, status int) { a.log <- seen{path, status} },
+	})
+
+	t.Run("anonymous", a.anonymous)
+	t.Run("signed in", a.signedIn)
+	t.Run("deep links", a.deepLinks)
+	t.Run("guard", a.guard)
+	t.Run("logout", a.logout)
+	t.Run("panic", a.panics)
+	t.Run("log", a.logged)
+	t.Run("stream", a.stream)
+	if manager != nil {
+		t.Run("application session", a.counts)
+	}
+}
+
+func (a *app) browser() *wecomtest.Browser {
+	return a.fake.Browser(site, a.handler).SignInAs("zhangsan")
+}
+
+func expect(t *testing.T, res *wecomtest.Response, status int, body string) {
+	t.Helper()
+	if res.Status != status || body != "" && strings.TrimSpace(res.Body) != body {
+		t.Fatalf("%s: got %d %q, want %d %q (%v)", res.URL, res.Status, res.Body, status, body, res.Err)
+	}
+}
+
+func (a *app) anonymous(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/public"), 200, "public")
+	expect(t, b.Get("/optional"), 200, "nobody")
+	expect(t, b.GetNoFollow("/who"), 302, "")
+
+	res := b.Fetch("GET", "/who", "")
+	expect(t, res, 401, "")
+	var answer struct {
+		Error    string `json:"error"`
+		LoginURL string `json:"login_url"`
+	}
+	if err := json.Unmarshal([]byte(res.Body), &answer); err != nil || answer.Error != "login_required" || answer.LoginURL != "/wecom/login" {
+		t.Fatalf("a script got %q", res.Body)
+	}
+	expect(t, b.Fetch("POST", "/echo", "text"), 401, "")
+}
+
+func (a *app) signedIn(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/who"), 200, "zhangsan")
+	expect(t, b.Get("/std"), 200, "zhangsan")
+	expect(t, b.Get("/optional"), 200, "zhangsan")
+	expect(t, b.Fetch("POST", "/echo", "text"), 200, "text")
+	expect(t, b.Get("/teapot"), 418, "short and stout")
+	expect(t, b.Get("/missing"), 404, "")
+}
+
+func (a *app) deepLinks(t *testing.T) {
+	for _, link := range []string{
+		"/deep/reports?from=2026-01-01&to=2026-02-01",
+		"/deep/%E6%8A%A5%E8%A1%A8?q=%E5%BC%A0%E4%B8%89",
+		"/deep/a%2Fb?next=https://x.example//y",
+		"/deep/x?empty=&flag&plus=a+b",
+	} {
+		expect(t, a.browser().Get(link), 200, link)
+	}
+}
+
+func (a *app) guard(t *testing.T) {
+	expect(t, a.browser().Get("/admin"), 200, "admin")
+	b := a.browser().SignInAs("lisi")
+	expect(t, b.Get("/admin"), 403, "")
+	expect(t, b.Get("/who"), 200, "lisi")
+	res := b.Fetch("GET", "/admin", "")
+	expect(t, res, 403, "")
+	if !strings.Contains(res.Body, `"not_allowed"`) {
+		t.Fatalf("a script got %q", res.Body)
+	}
+}
+
+func (a *app) logout(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/who"), 200, "zhangsan")
+	expect(t, b.GetNoFollow("/wecom/logout"), 405, "")
+	res := b.Post("/wecom/logout")
+	expect(t, res, 200, "")
+	if res.URL != site+"/wecom/signed-out" {
+		t.Fatalf("logout led to %s", res.URL)
+	}
+	expect(t, b.Fetch("GET", "/who", ""), 401, "")
+}
+
+func (a *app) panics(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/who"), 200, "zhangsan")
+	expect(t, b.Get("/panic"), 500, "")
+	expect(t, b.Get("/who"), 200, "zhangsan")
+}
+
+// logged checks that the router's own request log sees what the browser saw.
+func (a *app) logged(t *testing.T) {
+	for len(a.log) > 0 {
+		<-a.log
+	}
+	b := a.browser()
+	b.Fetch("GET", "/who", "")
+	b.Get("/teapot")
+	want := []seen{{"/who", 401}, {"/teapot", 302}, {"/wecom/callback", 303}, {"/teapot", 418}}
+	for _, w := range want {
+		if got := <-a.log; got != w {
+			t.Fatalf("the log saw %v, want %v", got, w)
+		}
+	}
+}
+
+// stream needs a real server: the first event must arrive while the handler still runs.
+func (a *app) stream(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/who"), 200, "zhangsan")
+	server := httptest.NewServer(a.handler)
+	defer server.Close()
+	r, err := http.NewRequest(http.MethodGet, server.URL+"/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range b.Cookies("/") {
+		r.AddCookie(c)
+	}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewReader(res.Body)
+	if line, err := lines.ReadString('\n'); err != nil || line != "data: one\n" {
+		t.Fatalf("first event: %q, %v", line, err)
+	}
+	a.more <- struct{}{}
+	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "data: two\n") {
+		t.Fatalf("second event: %q, %v", rest, err)
+	}
+}
+
+func (a *app) counts(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get("/count"), 200, "1")
+	expect(t, b.Get("/count"), 200, "2")
+	b.Get("/wecom/login?return_to=/count")
+	expect(t, b.Get("/count"), 200, "4")
+	expect(t, b.SignInAs("lisi").Get("/wecom/login?return_to=/count"), 200, "1")
+}
