@@ -15,14 +15,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
 // The callback's table (DESIGN §4.3), row by row.
 
 func TestCallbackRow1MethodAndPrefetchAndForm(t *testing.T) {
-	w := newWorld(t)
+	everyPlatform(t, testCallbackRow1MethodAndPrefetchAndForm)
+}
+
+func testCallbackRow1MethodAndPrefetchAndForm(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	tests := []struct {
 		desc   string
 		change func(r *http.Request)
@@ -69,10 +72,12 @@ func TestCallbackRow1MethodAndPrefetchAndForm(t *testing.T) {
 	}
 }
 
-func TestCallbackRow2StateOfNobody(t *testing.T) {
-	w := newWorld(t)
+func TestCallbackRow2StateOfNobody(t *testing.T) { everyPlatform(t, testCallbackRow2StateOfNobody) }
+
+func testCallbackRow2StateOfNobody(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	good := stateOf(t, w.held(w.browser(), "/").URL)
-	other := newWorld(t, func(o *wecom.Options) { o.AgentID = "1000003" })
+	other := on.newWorld(t, on.another)
 	flipped := []byte(good)
 	flipped[40] ^= 1
 	for desc, state := range map[string]string{
@@ -99,8 +104,10 @@ func TestCallbackRow2StateOfNobody(t *testing.T) {
 	}
 }
 
-func TestCallbackRow3Refused(t *testing.T) {
-	w := newWorld(t)
+func TestCallbackRow3Refused(t *testing.T) { everyPlatform(t, testCallbackRow3Refused) }
+
+func testCallbackRow3Refused(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser().Refuse()
 	res := b.Get("/reports?x=1")
 	assert.Equal(t, 403, res.Status)
@@ -116,8 +123,10 @@ func TestCallbackRow3Refused(t *testing.T) {
 	})
 }
 
-func TestCallbackRow4Exchange(t *testing.T) {
-	w := newWorld(t)
+func TestCallbackRow4Exchange(t *testing.T) { everyPlatform(t, testCallbackRow4Exchange) }
+
+func testCallbackRow4Exchange(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	res := b.Get("/reports?from=2026-01-01&to=2026-02-01")
 	assert.Equal(t, 200, res.Status)
@@ -136,9 +145,11 @@ func TestCallbackRow4Exchange(t *testing.T) {
 	})
 }
 
-func TestCallbackRow5Spent(t *testing.T) {
+func TestCallbackRow5Spent(t *testing.T) { everyPlatform(t, testCallbackRow5Spent) }
+
+func testCallbackRow5Spent(t *testing.T, on platform) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.browser()
 		callback := w.held(b, "/reports?x=1")
 		time.Sleep(5 * time.Second) // somebody takes a moment
@@ -147,7 +158,7 @@ func TestCallbackRow5Spent(t *testing.T) {
 
 		res := b.GetNoFollow(callback.URL)
 		assert.Equal(t, 303, res.Status, "F9: back button")
-		assert.Equal(t, site+"/reports?x=1", res.Location())
+		assert.Equal(t, "/reports?x=1", res.Header.Get("Location"))
 		assert.Equal(t, 1, w.exchanges())
 
 		dropSession(b)
@@ -158,39 +169,43 @@ func TestCallbackRow5Spent(t *testing.T) {
 	})
 }
 
-func TestCallbackRow6Expired(t *testing.T) {
+func TestCallbackRow6Expired(t *testing.T) { everyPlatform(t, testCallbackRow6Expired) }
+
+func testCallbackRow6Expired(t *testing.T, on platform) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.browser()
 		callback := w.held(b, "/reports")
 		expired := b.Cookies("/")
 		time.Sleep(10 * time.Minute)
-		r := request("GET", strings.TrimPrefix(callback.URL, site))
+		r := request("GET", target(callback))
 		for _, c := range expired {
 			r.AddCookie(c) // a browser whose clock stands still
 		}
 		w.fake.ResetCalls()
 		res := do(w.app, r)
 		assert.Equal(t, 302, res.Code)
-		assert.Equal(t, webPage, mustParse(t, res.Header().Get("Location")).Path)
+		assert.Equal(t, on.page, mustParse(t, res.Header().Get("Location")).Path)
 		assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
 	})
 }
 
-func TestCallbackRows7To9CookieLost(t *testing.T) {
+func TestCallbackRows7To9CookieLost(t *testing.T) { everyPlatform(t, testCallbackRows7To9CookieLost) }
+
+func testCallbackRows7To9CookieLost(t *testing.T, on platform) {
 	t.Run("7: signed in", func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.signedIn("lisi")
 		other := w.held(w.browser(), "/reports")
 		w.fake.ResetCalls()
 		res := b.GetNoFollow(other.URL)
 		assert.Equal(t, 303, res.Status)
-		assert.Equal(t, site+"/", res.Location())
+		assert.Equal(t, "/", res.Header.Get("Location"))
 		assert.Zero(t, w.fake.TotalCalls())
 		assert.Equal(t, "lisi", who(b))
 	})
 	t.Run("8: one restart, to the default page", func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.browser()
 		callback := w.held(b, "/reports")
 		b.DropCookies()
@@ -201,7 +216,7 @@ func TestCallbackRows7To9CookieLost(t *testing.T) {
 		assert.Zero(t, w.fake.Sent(mustParse(t, callback.URL).Query().Get("code")), "the presented code is never used")
 	})
 	t.Run("9: lost again, a page", func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.browser()
 		callback := w.held(b, "/reports")
 		b.DropCookies()
@@ -218,13 +233,17 @@ func TestCallbackRows7To9CookieLost(t *testing.T) {
 }
 
 func TestT27_B17_AtMostTwoTripsWithoutCookies(t *testing.T) {
+	everyPlatform(t, testT27_B17_AtMostTwoTripsWithoutCookies)
+}
+
+func testT27_B17_AtMostTwoTripsWithoutCookies(t *testing.T, on platform) {
 	for desc, setup := range map[string]func(*wecomtest.Browser){
 		"in a browser":    func(*wecomtest.Browser) {},
 		"in WeCom":        func(b *wecomtest.Browser) { b.InApp() },
 		"in an old WeCom": func(b *wecomtest.Browser) { b.InApp().FetchMetadata(false) },
 	} {
 		t.Run(desc, func(t *testing.T) {
-			w := newWorld(t)
+			w := on.newWorld(t)
 			b := w.browser().BlockCookies(true)
 			setup(b)
 			for n := 1; n <= 3; n++ { // each click on the page's button is an action of its own
@@ -241,8 +260,12 @@ func TestT27_B17_AtMostTwoTripsWithoutCookies(t *testing.T) {
 }
 
 func TestLoopBreakerSessionDidNotStick(t *testing.T) {
+	everyPlatform(t, testLoopBreakerSessionDidNotStick)
+}
+
+func testLoopBreakerSessionDidNotStick(t *testing.T, on platform) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.signedIn("zhangsan")
 		dropSession(b)
 		res := b.Get("/reports?x=1")
@@ -257,8 +280,10 @@ func TestLoopBreakerSessionDidNotStick(t *testing.T) {
 	})
 }
 
-func TestCallbackPathMismatch(t *testing.T) {
-	w := newWorld(t)
+func TestCallbackPathMismatch(t *testing.T) { everyPlatform(t, testCallbackPathMismatch) }
+
+func testCallbackPathMismatch(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	callback := w.held(b, "/")
 	w.fake.ResetCalls()
@@ -271,8 +296,10 @@ func TestCallbackPathMismatch(t *testing.T) {
 	assert.Equal(t, 302, res.Status, "another state is the application's own business")
 }
 
-func TestT5_LoginCSRF(t *testing.T) {
-	w := newWorld(t)
+func TestT5_LoginCSRF(t *testing.T) { everyPlatform(t, testT5_LoginCSRF) }
+
+func testT5_LoginCSRF(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	attacker := w.browser().SignInAs("lisi")
 	victim := w.signedIn("zhangsan")
 	bystander := w.browser()
@@ -297,8 +324,10 @@ func TestT5_LoginCSRF(t *testing.T) {
 	}
 }
 
-func TestT6_StateIsUsedOnce(t *testing.T) {
-	w := newWorld(t)
+func TestT6_StateIsUsedOnce(t *testing.T) { everyPlatform(t, testT6_StateIsUsedOnce) }
+
+func testT6_StateIsUsedOnce(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	callback := w.held(b, "/")
 	state := stateOf(t, callback.URL)
@@ -323,8 +352,10 @@ func TestT6_StateIsUsedOnce(t *testing.T) {
 	})
 }
 
-func TestT7_B6_TenTabs(t *testing.T) {
-	w := newWorld(t)
+func TestT7_B6_TenTabs(t *testing.T) { everyPlatform(t, testT7_B6_TenTabs) }
+
+func testT7_B6_TenTabs(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	var callbacks []*wecomtest.Response
 	for i := range 10 {
@@ -339,8 +370,10 @@ func TestT7_B6_TenTabs(t *testing.T) {
 	wg.Wait()
 }
 
-func TestT7_PendingAttemptsStaySmall(t *testing.T) {
-	w := newWorld(t)
+func TestT7_PendingAttemptsStaySmall(t *testing.T) { everyPlatform(t, testT7_PendingAttemptsStaySmall) }
+
+func testT7_PendingAttemptsStaySmall(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	for i := range 200 {
 		b.GetNoFollow(fmt.Sprintf("/%s?n=%d", strings.Repeat("x", 5*i), i))
@@ -354,20 +387,22 @@ func TestT7_PendingAttemptsStaySmall(t *testing.T) {
 	assert.Equal(t, 200, b.Get("/after").Status)
 }
 
-func TestF9_B6_OneCallbackManyTimes(t *testing.T) {
+func TestF9_B6_OneCallbackManyTimes(t *testing.T) { everyPlatform(t, testF9_B6_OneCallbackManyTimes) }
+
+func testF9_B6_OneCallbackManyTimes(t *testing.T, on platform) {
 	for _, n := range []int{2, 10, 50} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := newWorld(t)
+			w := on.newWorld(t)
 			b := w.browser()
 			callback := w.held(b, "/reports")
 			release := make(chan struct{})
-			w.fake.Script("auth/getuserinfo", wecomtest.Fault{Until: release})
+			w.fake.Script(on.exchange, wecomtest.Fault{Until: release})
 			var wg sync.WaitGroup
 			cookies := make([]string, n)
 			started := make(chan struct{}, n)
 			for i := range n {
 				wg.Go(func() {
-					r := request("GET", strings.TrimPrefix(callback.URL, site))
+					r := request("GET", target(callback))
 					for _, c := range b.Cookies("/") {
 						r.AddCookie(c)
 					}
@@ -396,15 +431,17 @@ func TestF9_B6_OneCallbackManyTimes(t *testing.T) {
 	}
 }
 
-func TestF9_CodeRejected(t *testing.T) {
-	w := newWorld(t)
-	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
+func TestF9_CodeRejected(t *testing.T) { everyPlatform(t, testF9_CodeRejected) }
+
+func testF9_CodeRejected(t *testing.T, on platform) {
+	w := on.newWorld(t)
+	w.fake.Script(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
 	res := w.browser().Get("/reports")
 	assert.Equal(t, `hello "zhangsan" true /reports`, res.Body, "one restart, and the page is not forgotten")
 	assert.Equal(t, 2, w.pages())
 
 	w.fake.ResetCalls()
-	w.fake.Always("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
+	w.fake.Always(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
 	res = w.browser().Get("/reports")
 	assert.Equal(t, 403, res.Status, "then a page")
 	assert.Equal(t, 2, w.pages())
@@ -412,10 +449,14 @@ func TestF9_CodeRejected(t *testing.T) {
 }
 
 func TestF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T) {
+	everyPlatform(t, testF6_ConnectionDiesAfterTheCodeWasSent)
+}
+
+func testF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T, on platform) {
 	for name, drop := range map[string]wecomtest.Drop{"after": wecomtest.DropAfter, "midway": wecomtest.DropMidway} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.fake.Always("auth/getuserinfo", wecomtest.Fault{Drop: drop})
+			w := on.newWorld(t)
+			w.fake.Always(on.exchange, wecomtest.Fault{Drop: drop})
 			res := w.browser().Get("/reports")
 			assert.Equal(t, 503, res.Status)
 			assert.NotEmpty(t, res.Header.Get("Retry-After"))
@@ -484,12 +525,16 @@ func TestF3_TokenEndpointDown(t *testing.T) {
 }
 
 func TestF21_BrowserLeavesDuringTheExchange(t *testing.T) {
+	everyPlatform(t, testF21_BrowserLeavesDuringTheExchange)
+}
+
+func testF21_BrowserLeavesDuringTheExchange(t *testing.T, on platform) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
-		w := newWorld(t)
+		w := on.newWorld(t)
 		b := w.browser()
 		callback := w.held(b, "/reports")
 		arrived, release := make(chan struct{}), make(chan struct{})
-		w.fake.Script("auth/getuserinfo", wecomtest.Fault{OnCall: func(*http.Request) { close(arrived) }, Until: release})
+		w.fake.Script(on.exchange, wecomtest.Fault{OnCall: func(*http.Request) { close(arrived) }, Until: release})
 		ctx, leave := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -507,9 +552,11 @@ func TestF21_BrowserLeavesDuringTheExchange(t *testing.T) {
 	})
 }
 
-func TestFailedExchangesAreLimited(t *testing.T) {
+func TestFailedExchangesAreLimited(t *testing.T) { everyPlatform(t, testFailedExchangesAreLimited) }
+
+func testFailedExchangesAreLimited(t *testing.T, on platform) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := on.newWorld(t)
 		attacker := w.browser()
 		refused := 0
 		for range 400 {
@@ -526,8 +573,10 @@ func TestFailedExchangesAreLimited(t *testing.T) {
 	})
 }
 
-func TestT21_EveryAnswerOfOurs(t *testing.T) {
-	w := newWorld(t)
+func TestT21_EveryAnswerOfOurs(t *testing.T) { everyPlatform(t, testT21_EveryAnswerOfOurs) }
+
+func testT21_EveryAnswerOfOurs(t *testing.T, on platform) {
+	w := on.newWorld(t)
 	b := w.browser()
 	b.StopAt(func(*http.Request) bool { return false })
 	res := b.Get("/reports")
@@ -555,7 +604,9 @@ func TestT21_EveryAnswerOfOurs(t *testing.T) {
 }
 
 // code issues a code as if who had signed in.
-func (w *world) code(who string) string { return w.fake.IssueCode(wecomtest.Grant{Who: who}) }
+func (w *world) code(who string) string {
+	return w.fake.IssueCode(wecomtest.Grant{Who: who, WeixinAppID: w.on.appID})
+}
 
 // made returns a code that WeCom never issued, each time another.
 func (w *world) made() string {
@@ -576,6 +627,13 @@ func dropSession(b *wecomtest.Browser) {
 			b.SetCookie("/", c.Name+"=; Path=/; Secure; Max-Age=0")
 		}
 	}
+}
+
+// target is the path and query of the request that a response stands for, as
+// they go over the wire: official accounts' callbacks keep Weixin's fragment.
+func target(res *wecomtest.Response) string {
+	target, _, _ := strings.Cut(strings.TrimPrefix(res.URL, site), "#")
+	return target
 }
 
 func mustParse(t *testing.T, raw string) *url.URL {

@@ -2,6 +2,7 @@ package wecom_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -21,11 +22,13 @@ const (
 	site      = "https://app.example.com"
 	inAppPage = "/connect/oauth2/authorize"
 	webPage   = "/wwlogin/sso/login"
+	qrPage    = "/connect/qrconnect"
 )
 
 // A world is a fake WeCom, a middleware and an application behind it that says who is signed in.
 type world struct {
 	*testing.T
+	on   platform
 	fake *wecomtest.Fake
 	auth *wecom.Middleware
 	app  http.Handler // as the server sees it
@@ -35,8 +38,13 @@ type world struct {
 // newWorld makes a world; change may alter the options.
 func newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
 	t.Helper()
-	w := &world{T: t, fake: wecomtest.New(), logs: &logBuffer{}}
-	o := w.fake.Options(site + "/wecom/callback")
+	return weCom.newWorld(t, change...)
+}
+
+func (on platform) newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
+	t.Helper()
+	w := &world{T: t, on: on, fake: wecomtest.New(), logs: &logBuffer{}}
+	o := on.options(w.fake)
 	o.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, f := range change {
 		f(&o)
@@ -51,7 +59,7 @@ func newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
 func hello() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := wecom.FromContext(r.Context())
-		fmt.Fprintf(w, "hello %q %t %s", id.UserID, ok, r.RequestURI)
+		fmt.Fprintf(w, "hello %q %t %s", cmp.Or(id.UserID, id.OpenID), ok, r.RequestURI)
 	})
 }
 
@@ -78,11 +86,13 @@ func (w *world) held(b *wecomtest.Browser, target string) *wecomtest.Response {
 	return res
 }
 
-// pages is how often a browser was sent to one of WeCom's sign-in pages.
-func (w *world) pages() int { return w.fake.Calls(inAppPage) + w.fake.Calls(webPage) }
+// pages is how often a browser was sent to a sign-in page.
+func (w *world) pages() int {
+	return w.fake.Calls(inAppPage) + w.fake.Calls(webPage) + w.fake.Calls(qrPage)
+}
 
-// exchanges is how often a code was sent to WeCom.
-func (w *world) exchanges() int { return w.fake.Calls("auth/getuserinfo") }
+// exchanges is how often a code was sent.
+func (w *world) exchanges() int { return w.fake.Calls(w.on.exchange) }
 
 // who asks who is signed in, "" for nobody.
 func who(b *wecomtest.Browser) string {
@@ -91,7 +101,7 @@ func who(b *wecomtest.Browser) string {
 	if res.Status != 200 || res.JSON(&id) != nil {
 		return ""
 	}
-	return id.UserID
+	return cmp.Or(id.UserID, id.OpenID)
 }
 
 func isCallback(r *http.Request) bool { return r.URL.Path == "/wecom/callback" }

@@ -455,7 +455,8 @@ func redirected(q *request, res *Response) *request {
 	if !ok {
 		return nil
 	}
-	if to.fragment == "" {
+	scripted := (q.to.path() == webPath && q.to.host == webHost || q.to.path() == qrPath && q.to.host == inAppHost) && q.method == http.MethodGet
+	if to.fragment == "" && !scripted {
 		to.fragment = q.to.fragment
 	}
 	next := *q
@@ -471,7 +472,7 @@ func redirected(q *request, res *Response) *request {
 	if relation(q.to, to) == "cross-site" {
 		next.crossed = true
 	}
-	if (q.to.path() == webPath && q.to.host == webHost || q.to.path() == qrPath && q.to.host == inAppHost) && q.method == http.MethodGet {
+	if scripted {
 		// In life nobody is redirected here: a script of the page
 		// moves on when the code was scanned, so that Tencent is who starts the rest.
 		next.from, next.user, next.crossed = &page{address: q.to}, false, false
