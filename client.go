@@ -32,6 +32,8 @@ type Client struct {
 	api       string // base URL without a slash at its end
 	transport http.RoundTripper
 	tokens    TokenSource
+
+	corpTicket, appTicket TokenSource // of the JS-SDK; nil on other platforms
 }
 
 // NewClient returns a client for a program without a web page, such as a cron
@@ -127,13 +129,16 @@ func newClient(o Options) *Client {
 	if c.transport == nil {
 		c.transport = upstream.NewTransport()
 	}
+	log := o.Logger
+	if log == nil {
+		log = slog.Default()
+	}
 	if c.tokens == nil {
-		log := o.Logger
-		if log == nil {
-			log = slog.Default()
-		}
 		key := tokenkey.Of(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret.Reveal())
 		c.tokens = newTokenSource(key, o.TokenStore, c.fetchToken, log.Warn)
+	}
+	if o.Provider == nil {
+		c.newTickets(o.TokenStore, log.Warn)
 	}
 	return c
 }

@@ -106,6 +106,9 @@ type Options struct {
 	// that a program changes one case and passes the others on. Status, headers and cookies
 	// that matter for security are already set on w.
 	OnFailure func(w http.ResponseWriter, r *http.Request, f *Failure)
+	// JSSDK adds the route …/jssdk, which signs pages of CallbackURL's origin for WeCom's
+	// JS-SDK, for people who are signed in: see docs/frontend.md. Default: off.
+	JSSDK bool
 	// DomainProof lists names of proof files (WW_verify_….txt) to serve at the
 	// root of the site; each file holds what stands between the underscore and .txt.
 	DomainProof []string
@@ -229,7 +232,9 @@ func New(o Options) (*Middleware, error) {
 		m.log = slog.Default()
 	}
 	for name, own := range ownRoutes {
-		m.routes[m.folder+"/"+name] = own
+		if name != "jssdk" || o.JSSDK {
+			m.routes[m.folder+"/"+name] = own
+		}
 	}
 	m.routes[strings.TrimPrefix(callback.Path, o.MountPath)] = route{"callback", (*Middleware).finish}
 	for _, file := range o.DomainProof {
@@ -316,6 +321,9 @@ func (c *checks) app(o Options) {
 	}
 	if o.Language != "" && o.Language != "zh" && o.Language != "en" {
 		c.bad("Language %q: want zh, en or nothing", o.Language)
+	}
+	if o.JSSDK && (o.Provider != nil || o.AgentID == "") {
+		c.bad("JSSDK needs AgentID, and no Provider")
 	}
 	if o.Provider != nil {
 		if o.StateKey.Reveal() == "" && o.Secret.Reveal() == "" {

@@ -14,6 +14,7 @@ var ownRoutes = map[string]route{
 	"signed-out": {"signed-out", (*Middleware).signedOut},
 	"attempt":    {"attempt", (*Middleware).scriptAttempt},
 	"session":    {"session", (*Middleware).scriptSession},
+	"jssdk":      {"jssdk", (*Middleware).jssdk}, // with Options.JSSDK
 }
 
 // login starts a sign-in because a person asked for one.

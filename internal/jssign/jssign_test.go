@@ -1,0 +1,16 @@
+package jssign_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/wecomauth/wecom/internal/jssign"
+)
+
+// The example in WeCom's documents.
+func TestVector(t *testing.T) {
+	assert.Equal(t, "0f9de62fce790f9a083d5c99e95740ceb90c27ed", jssign.Sign(
+		"sM4AOVdWfPE4DxkXGEs8VMCPGGVi4C3VM0P37wVUCFvkVAy_90u5h9nbSlYy3-Sl-HhTdfl2fzFy1AOcHKP7qg",
+		"Wm3WZYTPz0wzccnW", 1414587457, "http://mp.weixin.qq.com?params=value"))
+}

@@ -1,0 +1,148 @@
+package wecom
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/jssign"
+	"github.com/wecomauth/wecom/internal/returnto"
+	"github.com/wecomauth/wecom/internal/tokenkey"
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+// Signatures for WeCom's JS-SDK. Each is made with a ticket, of which WeCom gives
+// 400 an hour to a corp and 100 to an app: they are cached and shared like access tokens.
+
+// JSConfig signs pageURL for wx.config, or for getConfigSignature of @wecom/jssdk, with
+// the corp's ticket. pageURL is the page's absolute URL as the browser spells it; a fragment is
+// cut off. It returns the seconds since 1970 and the nonce that went into the signature, and the signature.
+//
+// The ticket is cached as [NewTokenSource] says, in Options.TokenStore if that
+// is set. A ticket that WeCom ends early is noticed by the page alone (errcode 40093 or 42012); it
+// is replaced when its two hours are over. Errors are those of [Client.Call].
+func (c *Client) JSConfig(ctx context.Context, pageURL string) (timestamp int64, nonce, signature string, err error) {
+	if c == nil || c.corpTicket == nil {
+		return 0, "", "", errNoTickets
+	}
+	return signPage(ctx, c.corpTicket, pageURL)
+}
+
+// JSAgentConfig is JSConfig for wx.agentConfig, or for getAgentConfigSignature of
+// @wecom/jssdk, with the app's ticket. The two tickets are not interchangeable.
+func (c *Client) JSAgentConfig(ctx context.Context, pageURL string) (timestamp int64, nonce, signature string, err error) {
+	if c == nil || c.appTicket == nil {
+		return 0, "", "", errNoTickets
+	}
+	return signPage(ctx, c.appTicket, pageURL)
+}
+
+var (
+	errNoTickets = errors.New("wecom: a signature for the JS-SDK needs the Client of a WeCom app")
+	errPageURL   = errors.New("wecom: a signature is for the absolute URL of a page, as location.href spells it")
+)
+
+func signPage(ctx context.Context, tickets TokenSource, pageURL string) (int64, string, string, error) {
+	pageURL, _, _ = strings.Cut(pageURL, "#")
+	u, err := url.Parse(pageURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsFunc(pageURL, unprintable) {
+		return 0, "", "", errPageURL
+	}
+	ticket, err := tickets.Token(ctx)
+	if err != nil {
+		return 0, "", "", err
+	}
+	timestamp, nonce := time.Now().Unix(), rand.Text()
+	return timestamp, nonce, jssign.Sign(ticket.Value.Reveal(), nonce, timestamp, pageURL), nil
+}
+
+func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
+
+// newTickets makes the sources of c's tickets.
+func (c *Client) newTickets(store TokenStore, warn func(string, ...any)) {
+	ticket := func(kind, op string, query url.Values) TokenSource {
+		// A key of its own: a store must not take one ticket for another, or for the token.
+		key := tokenkey.Of(c.app.Provider+"-"+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
+		fetch := func(ctx context.Context, _ Token) (Token, error) { return c.fetchTicket(ctx, op, query) }
+		return newTokenSource(key, store, fetch, warn)
+	}
+	c.corpTicket = ticket("jsapi", "get_jsapi_ticket", nil)
+	c.appTicket = ticket("agent-config", "ticket/get", url.Values{"type": {"agent_config"}})
+}
+
+func (c *Client) fetchTicket(ctx context.Context, op string, query url.Values) (Token, error) {
+	start := time.Now()
+	_, answer, err := c.call(ctx, http.MethodGet, op, query, nil)
+	var noToken *tokenError
+	if errors.As(err, &noToken) {
+		err = noToken.err
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	value, _, err := answer.String("ticket")
+	if err != nil || !upstream.IsToken(value) {
+		return Token{}, &answerError{op, errors.New("there is no ticket")}
+	}
+	seconds, _, _ := answer.Int("expires_in") // the source makes a minute of what is none
+	return Token{NewSecret(value), start.Add(time.Duration(min(max(seconds, 0), 7200)) * time.Second)}, nil
+}
+
+// jssdk signs a page of the own origin for somebody who is signed in:
+// GET ?url=…, and kind=agentConfig for the app's signature.
+func (m *Middleware) jssdk(w http.ResponseWriter, r *http.Request, s session) {
+	refuse := func(status int, code string, err error) {
+		m.fail(w, r, &Failure{Status: status, Code: code, Err: err, json: true})
+	}
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", http.MethodGet)
+		refuse(http.StatusMethodNotAllowed, "method_not_allowed", nil)
+		return
+	case !m.sameOrigin(r):
+		refuse(http.StatusForbidden, "cross_origin", nil)
+		return
+	case !s.live():
+		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
+		return
+	}
+	page, kind, ok := m.readPage(r)
+	if !ok {
+		refuse(http.StatusBadRequest, "bad_request", nil)
+		return
+	}
+	sign, answer := m.client.JSConfig, map[string]any{"appId": m.client.app.CorpID}
+	if kind == "agentConfig" {
+		sign = m.client.JSAgentConfig
+		answer = map[string]any{"corpid": m.client.app.CorpID, "agentid": m.client.app.AppID}
+	}
+	timestamp, nonce, signature, err := sign(r.Context(), page)
+	if err != nil {
+		f := asFailure(signInError(err))
+		f.json = true
+		m.fail(w, r, f)
+		return
+	}
+	answer["timestamp"], answer["nonceStr"], answer["signature"] = timestamp, nonce, signature
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// readPage returns the URL that a request for a signature is about, if it is a
+// page of the own origin.
+func (m *Middleware) readPage(r *http.Request) (page, kind string, ok bool) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || len(r.URL.RawQuery) > maxQuery || len(query["url"]) != 1 || len(query["kind"]) > 1 {
+		return "", "", false
+	}
+	page, kind = query.Get("url"), query.Get("kind")
+	path, own := strings.CutPrefix(page, m.origin)
+	if !own || kind != "" && kind != "config" && kind != "agentConfig" {
+		return "", "", false
+	}
+	_, ok = returnto.Parse(path) // begins with a slash: the origin ends where it seems to
+	return page, kind, ok
+}
