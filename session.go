@@ -69,7 +69,7 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	if err != nil || len(token) != tokenLen {
 		return session{}, r, err
 	}
-	row, ok, err := s.get(r.Context(), s.key('s', token))
+	row, ok, err := s.get(r.Context(), s.key(s.kind(), token))
 	if err != nil || !ok {
 		return session{}, r, err
 	}
@@ -103,7 +103,7 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 			return session{}, err
 		}
 	}
-	return created, s.put(ctx, s.key('s', created.token), encodeRow(created), created.expires)
+	return created, s.put(ctx, s.key(s.kind(), created.token), encodeRow(created), created.expires)
 }
 
 // attach makes the browser carry the new session. old is the session that the request came with.
@@ -153,7 +153,7 @@ func (s *sessions) delete(ctx context.Context, token string) error {
 			return err
 		}
 	}
-	return s.del(ctx, s.key('s', token))
+	return s.del(ctx, s.key(s.kind(), token))
 }
 
 // touch reports whether the session was used within the idle time-out, and
@@ -193,6 +193,15 @@ func (s *sessions) claimTouch(key string, now time.Time) bool {
 func (s *sessions) writeIdle(ctx context.Context, key string) error {
 	now := time.Now()
 	return s.put(ctx, key, binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())), now.Add(s.idle))
+}
+
+// kind keeps the carriers' rows apart: a token that the application's session
+// carries stands in that session's row, and must not serve as a cookie of ours.
+func (s *sessions) kind() byte {
+	if s.manager != nil {
+		return 'c'
+	}
+	return 's'
 }
 
 // key is a row's name in the store: 43 characters, which is what the narrowest

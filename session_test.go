@@ -339,6 +339,27 @@ func TestT24_StoreHoldsNoCookie(t *testing.T) {
 	}, func(o *wecom.Options) { o.IdleTimeout = time.Hour })
 }
 
+// What the application's session carries stands in clear in that session's row.
+func TestT24_ACarriedTokenIsNoCookie(t *testing.T) {
+	store, manager := newTestStore(), soundManager()
+	manager.Store = store
+	w := newWorld(t, func(o *wecom.Options) { o.Sessions = manager })
+	var carried string
+	w.app = w.auth.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		for _, key := range manager.Keys(r.Context()) {
+			carried, _, _ = strings.Cut(manager.GetString(r.Context(), key), ".")
+		}
+	}))
+	w.signedIn("zhangsan")
+	require.Len(t, carried, 43)
+
+	other := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+	r := request("GET", "/api")
+	r.Header.Set("Accept", "application/json")
+	r.AddCookie(&http.Cookie{Name: sessionCookie(other.signedIn("lisi")), Value: carried})
+	assert.Equal(t, 401, do(other.app, r).Code)
+}
+
 func TestF11_StoreDownAtLoad(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
 		b := w.signedIn("zhangsan")
