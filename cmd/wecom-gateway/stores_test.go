@@ -165,9 +165,9 @@ func TestT24_OpenSessionFileIsRefused(t *testing.T) {
 
 // outage sends rate requests a second with a session's cookie until stop is closed, and judges each.
 type outage struct {
-	sent, other503, redirects, cookies int
-	slowest                            time.Duration
-	wrong                              []string
+	sent, redirects, cookies int
+	slowest                  time.Duration
+	wrong                    []string
 }
 
 func (c *client) outage(t *testing.T, rate int, stop <-chan struct{}) *outage {
