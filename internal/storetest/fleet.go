@@ -21,7 +21,8 @@ const (
 
 	members, usersEach = 8, 50
 
-	fleetKey = "storetest:fleet"
+	// FleetKey is the key of the token that a fleet shares.
+	FleetKey = "storetest:fleet"
 )
 
 // Fleet signs in 50 users in each of 8 processes, first without a token and then with
@@ -58,7 +59,7 @@ func Fleet(t *testing.T, medium string) {
 // member is a process of the fleet: at each line it signs its users in, all at once.
 func member(store wecom.TokenStore, stdin *bufio.Reader) error {
 	server := os.Getenv(serverVar)
-	source := wecom.NewTokenSource(fleetKey, store, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
+	source := wecom.NewTokenSource(FleetKey, store, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
 		return fetchToken(ctx, server)
 	})
 	fmt.Println("ready")

@@ -31,7 +31,9 @@ func TestConformance(t *testing.T) {
 }
 
 func TestF18_OneFetchForAFleet(t *testing.T) {
-	storetest.Fleet(t, filepath.Join(t.TempDir(), "tokens"))
+	dir := filepath.Join(t.TempDir(), "tokens")
+	storetest.KillHolder(t, dir, storetest.FleetKey) // who leaves a lock and no token
+	storetest.Fleet(t, dir)
 }
 
 func TestF15_KilledWritersLeaveNothing(t *testing.T) {
@@ -141,6 +143,19 @@ func TestF14_FileOfAnotherKeyHoldsNoToken(t *testing.T) {
 	got, err := s.Load(t.Context(), "another key")
 	require.NoError(t, err)
 	assert.Zero(t, got)
+}
+
+func TestWhatWasFetchedIsStoredThoughTheCallerLeft(t *testing.T) {
+	s := newStore(t, filepath.Join(t.TempDir(), "tokens"))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Update(ctx, key, func(context.Context, wecom.Token) (wecom.Token, error) {
+		cancel()
+		return token("fetched"), nil
+	})
+	require.NoError(t, err)
+	got, err := s.Load(t.Context(), key)
+	require.NoError(t, err)
+	assert.Equal(t, "fetched", got.Value.Reveal())
 }
 
 func TestNothingIsTooBrokenToMend(t *testing.T) {

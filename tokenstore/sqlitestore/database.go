@@ -108,8 +108,10 @@ func (d *database) retry(ctx context.Context, f func(*sql.DB) error) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), err)
+		if done := ctx.Err(); errors.Is(err, done) {
+			return err
+		} else if done != nil {
+			return fmt.Errorf("%w: %w", done, err)
 		}
 		var failure *sqlite.Error
 		if !errors.As(err, &failure) {

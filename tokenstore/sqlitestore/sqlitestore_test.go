@@ -40,6 +40,15 @@ func TestF18_OneFetchForAFleet(t *testing.T) {
 	storetest.Fleet(t, filepath.Join(t.TempDir(), "tokens.db"))
 }
 
+func TestF18_OneFetchWhereTheHolderWasKilled(t *testing.T) {
+	if os.Getenv("WECOM_SLOW") == "" {
+		t.Skip("SKIPPED: waits for 14 seconds; set WECOM_SLOW")
+	}
+	path := filepath.Join(t.TempDir(), "tokens.db")
+	storetest.KillHolder(t, path, storetest.FleetKey)
+	storetest.Fleet(t, path)
+}
+
 func TestF15_KilledWritersDoNoHarm(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.db")
 	// Each has a key of its own, or it would wait for the lease of the one before.
@@ -79,11 +88,45 @@ func TestF17_Contention(t *testing.T) {
 	assert.Equal(t, total/2, sum, "no Update was lost")
 }
 
+// The retries of a Store would hide that a setting is missing.
+func TestF17_EveryConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.db")
+	db := newStore(t, path).DB()
+	for range 4 {
+		conn, err := db.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }() // all at once, or they would be one
+		var timeout int
+		require.NoError(t, conn.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&timeout))
+		assert.GreaterOrEqual(t, timeout, 5000)
+		var journal string
+		require.NoError(t, conn.QueryRowContext(t.Context(), "PRAGMA journal_mode").Scan(&journal))
+		assert.Equal(t, "wal", journal)
+
+		tx, err := conn.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = raw(t, path).Exec("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE")
+		assert.ErrorContains(t, err, "locked", "a transaction takes the write lock when it begins")
+		require.NoError(t, tx.Rollback())
+	}
+}
+
 const crowdKeys, crowdSize = 10, 25
 
 func crowdKey(n int) string { return "crowd " + strconv.Itoa(n) }
 
 var roles = map[string]func(wecom.TokenStore, *bufio.Reader) error{
+	"straggler": func(store wecom.TokenStore, stdin *bufio.Reader) error {
+		db := store.(*sqlitestore.Store).DB() // which does not look whether the file is still there
+		_, err := db.Exec("CREATE TABLE theirs (text)")
+		fmt.Println("ready")
+		for err == nil {
+			_, err = stdin.ReadString('\n')
+			_, dbErr := db.Exec("INSERT INTO theirs VALUES (?)", strings.Repeat("theirs", 1000))
+			fmt.Println("wrote", dbErr)
+		}
+		return err
+	},
 	"crowd": func(store wecom.TokenStore, _ *bufio.Reader) error {
 		ops, err := strconv.Atoi(os.Getenv("WECOM_OPS"))
 		if err != nil {
@@ -192,6 +235,17 @@ func TestF20_ClockSetBack(t *testing.T) {
 	}
 }
 
+func TestWhatWasFetchedIsStoredThoughTheCallerLeft(t *testing.T) {
+	s := newStore(t, filepath.Join(t.TempDir(), "tokens.db"))
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := s.Update(ctx, key, func(context.Context, wecom.Token) (wecom.Token, error) {
+		cancel()
+		return token("fetched"), nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "fetched", load(t, s, key))
+}
+
 func TestFnMayNotOutstayItsLock(t *testing.T) {
 	s := newStore(t, filepath.Join(t.TempDir(), "tokens.db"))
 	_, err := s.Update(t.Context(), key, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
@@ -267,6 +321,71 @@ func TestNothingIsTooBrokenToMend(t *testing.T) {
 			checkIntegrity(t, path)
 		})
 	}
+}
+
+// A process that has not noticed that the file was deleted writes on into what it has open.
+func TestDeletedFileStillInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.db")
+	s := newStore(t, path)
+	put(t, s, key, "old")
+	late := storetest.Start(t, "straggler", path)
+	require.Equal(t, "ready", late.Hear())
+	require.NoError(t, os.Remove(path))
+	for n := range 20 {
+		value := "new " + strconv.Itoa(n)
+		put(t, s, key, value)
+		late.Say("write")
+		late.Hear()
+		assert.Equal(t, value, load(t, s, key))
+		fresh := newStore(t, path)
+		assert.Equal(t, value, load(t, fresh, key))
+		require.NoError(t, fresh.Close())
+	}
+	late.Kill()
+	assert.Equal(t, "new 19", load(t, newStore(t, path), key))
+	assert.Empty(t, setAside(t, path))
+	checkIntegrity(t, path)
+}
+
+// All who find the file damaged want to set it aside, but the next one is sound.
+func TestF14_SetAsideOnce(t *testing.T) {
+	silenceWarnings(t)
+	path := filepath.Join(t.TempDir(), "tokens.db")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() { // as another process would
+			s, err := sqlitestore.Open(path)
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer func() { assert.NoError(t, s.Close()) }()
+			var inside sync.WaitGroup
+			for n := range 8 {
+				inside.Go(func() {
+					_, err := s.Update(t.Context(), strconv.Itoa(n), func(context.Context, wecom.Token) (wecom.Token, error) { return token("x"), nil })
+					assert.NoError(t, err)
+				})
+			}
+			inside.Wait()
+		})
+	}
+	group.Wait()
+	assert.Len(t, setAside(t, path), 1)
+
+	s := newStore(t, path)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		require.NoError(t, os.Remove(path+suffix))
+	}
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600))
+	for n := range 16 {
+		group.Go(func() {
+			_, err := s.Load(t.Context(), strconv.Itoa(n))
+			assert.NoError(t, err)
+		})
+	}
+	group.Wait()
+	assert.Len(t, setAside(t, path), 2)
 }
 
 func TestF14_SettingAsideHasAnEnd(t *testing.T) {

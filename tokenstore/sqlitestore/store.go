@@ -95,8 +95,8 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	l := lock{key: key, owner: rand.Text()}
 	written := false
 	defer func() { // also when fn panics
-		if !written {
-			s.write(ctx, l.free)
+		if !written && !l.taken.IsZero() {
+			_ = s.write(ctx, l.free) // else it is free in 14 seconds
 		}
 	}()
 	current, err := s.acquire(ctx, &l)

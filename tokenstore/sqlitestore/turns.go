@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// turns let one goroutine of this process at a time reach for a key's lock, so that a thousand
-// waiting ones ask the database as often as one. The zero value is ready.
+// turns let one goroutine of this process at a time reach for a key's lock. Without them, many that
+// wait ask the database so often that it gets to nothing else. The zero value is ready.
 type turns struct {
 	mu     sync.Mutex
 	queues map[string]*queue
