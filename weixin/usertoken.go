@@ -135,7 +135,7 @@ func (a *app) userInfo(ctx context.Context, t UserToken) (User, error) {
 	}
 	unionID, err := optionalID(answer, "unionid", err)
 	name, nameErr := text(answer, "nickname")
-	avatar, avatarErr := text(answer, "headimgurl")
+	avatar, _, avatarErr := answer.String("headimgurl")
 	if err = errors.Join(err, nameErr, avatarErr); err != nil {
 		return User{}, unreadable(opUserInfo, err)
 	}
