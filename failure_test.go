@@ -141,6 +141,9 @@ func TestFailures(t *testing.T) {
 						assert.Contains(t, res.Body, `href="`+tt.button+`"`)
 					}
 				}
+				for _, cause := range []string{"wecom: ", "errcode", "disk full", "connection refused", "from ip"} {
+					assert.NotContains(t, res.Body, cause, "the cause is for the log alone")
+				}
 				logged := w.logs.String()
 				assert.Equal(t, 1, strings.Count(logged, "code="+tt.code+" "), logged)
 				if said.Reference != "" {
