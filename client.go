@@ -38,8 +38,8 @@ type Client struct {
 
 // NewClient returns a client for a program without a web page, such as a cron
 // job; [Middleware.Client] returns that of a middleware. Of o it uses CorpID,
-// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport and
-// Logger; CorpID and one of Secret and TokenSource are needed. It does no I/O.
+// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport, Logger
+// and Observe; CorpID and one of Secret and TokenSource are needed. It does no I/O.
 // If o is not valid, the client is nil and the error joins all mistakes.
 //
 // With Provider the client calls that platform's API: Provider's App stands for CorpID,
@@ -135,12 +135,25 @@ func newClient(o Options) *Client {
 	}
 	if c.tokens == nil {
 		key := tokenkey.Of(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret.Reveal())
-		c.tokens = newTokenSource(key, o.TokenStore, c.fetchToken, log.Warn)
+		c.tokens = newTokenSource(key, o.TokenStore, observedFetch(c.fetchToken, o.Observe), log.Warn)
 	}
 	if o.Provider == nil {
 		c.newTickets(o.TokenStore, log.Warn)
 	}
 	return c
+}
+
+// observedFetch tells observe, which may be nil, of each fetch.
+func observedFetch(fetch func(context.Context, Token) (Token, error), observe func(context.Context, Event)) func(context.Context, Token) (Token, error) {
+	if observe == nil {
+		return fetch
+	}
+	return func(ctx context.Context, rejected Token) (Token, error) {
+		began := time.Now()
+		t, err := fetch(ctx, rejected)
+		observe(ctx, tokenEvent(err, time.Since(began)))
+		return t, err
+	}
 }
 
 var errZeroClient = errors.New("wecom: this Client was not made by NewClient or New")

@@ -11,15 +11,19 @@ import (
 // An Event is something worth counting. It holds no secret and nobody's name.
 type Event struct {
 	// Name is "start" (a browser is sent to WeCom), "signin" (a code was
-	// exchanged), "signout", "recheck" (somebody was found to be gone) or "refused"
-	// (a request was answered with a [Failure]).
+	// exchanged), "signout", "recheck" (somebody was found to be gone), "refused"
+	// (a request was answered with a [Failure]), "token" (WeCom was asked for an access token, by the
+	// source that is made from Options.Secret), or "store_find", "store_commit" and
+	// "store_delete" (a session store other than memory was waited for).
 	Name string
 	// Outcome is a word from a small set: "ok", or a Failure's code; for
-	// "start" it is "first" or "restart"; for "signin" it may be "start_over".
+	// "start" it is "first" or "restart"; for "signin" it may be "start_over";
+	// for "recheck" it is "revoked"; for "token" "ok" or "failed"; for the
+	// store's it is "ok", "failed", "timeout", or "canceled" if the browser left.
 	Outcome string
 	// ErrCode is WeCom's errcode if that was the cause, else 0.
 	ErrCode int
-	// Duration of a "signin", from the code to the session.
+	// Duration of a "signin", from the code to the session; of a "token" with its repeats; of a store's answer.
 	Duration time.Duration
 }
 
@@ -36,6 +40,31 @@ func signInEvent(err error, took time.Duration) Event {
 		e.Outcome = asFailure(err).Code
 	}
 	return e
+}
+
+func tokenEvent(err error, took time.Duration) Event {
+	if err != nil {
+		return Event{Name: "token", Outcome: "failed", ErrCode: errCode(err), Duration: took}
+	}
+	return Event{Name: "token", Outcome: "ok", Duration: took}
+}
+
+func storeEvent(name string, err error, took time.Duration) Event {
+	return Event{Name: name, Outcome: storeOutcome(err), Duration: took}
+}
+
+func storeOutcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	var slow interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.As(err, &slow) && slow.Timeout():
+		return "timeout"
+	}
+	return "failed"
 }
 
 func (m *Middleware) logRestart(r *http.Request, cause error) {

@@ -2,7 +2,6 @@ package wecom_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -274,50 +273,4 @@ func (refusing) App() wecom.App                      { return fixedProvider{}.Ap
 func (refusing) AuthorizeURL(a wecom.Attempt) string { return fixedProvider{}.AuthorizeURL(a) }
 func (p refusing) Identify(context.Context, string) (wecom.Identity, error) {
 	return wecom.Identity{}, fmt.Errorf("while signing in: %w", p.f)
-}
-
-// Observe hears of everything that is worth counting, and of nobody.
-func TestObserve(t *testing.T) {
-	var lock sync.Mutex
-	var events []wecom.Event
-	w := newWorld(t, func(o *wecom.Options) {
-		o.Observe = func(ctx context.Context, e wecom.Event) {
-			assert.NotNil(t, ctx)
-			lock.Lock()
-			defer lock.Unlock()
-			events = append(events, e)
-		}
-	})
-	took := func() (list []string) {
-		lock.Lock()
-		defer lock.Unlock()
-		for _, e := range events {
-			list = append(list, fmt.Sprint(e.Name, " ", e.Outcome, " ", e.ErrCode))
-			assert.Equal(t, e.Name == "signin", e.Duration > 0, "%+v", e)
-			text := string(must(json.Marshal(e)))
-			assert.NotContains(t, text, "zhangsan")
-		}
-		events = nil
-		return list
-	}
-	b := w.browser()
-	b.Get("/reports")
-	assert.Equal(t, []string{"start first 0", "signin ok 0"}, took())
-	b.Get("/reports")
-	assert.Empty(t, took(), "a signed-in request is no event")
-	b.Post("/wecom/logout")
-	assert.Equal(t, []string{"signout ok 0"}, took())
-	b.Fetch("GET", "/api", "")
-	assert.Equal(t, []string{"refused login_required 0"}, took())
-
-	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
-	b.Get("/reports")
-	assert.Equal(t, []string{"start first 0", "signin start_over 40029", "start restart 0", "signin ok 0"}, took())
-
-	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 50001})
-	w.browser().Get("/")
-	assert.Equal(t, []string{"start first 0", "signin setup_fault 50001", "refused setup_fault 50001"}, took())
-
-	w.browser().SignInAs(outsider).Get("/")
-	assert.Equal(t, []string{"start first 0", "signin outsider 0", "refused outsider 0"}, took())
 }

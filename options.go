@@ -119,7 +119,8 @@ type Options struct {
 	Transport http.RoundTripper
 	// Logger gets causes; no secret, code, token, state or query reaches it. Default: slog.Default().
 	Logger *slog.Logger
-	// Observe, if set, is called for each event, on the request's goroutine or a refresh's.
+	// Observe, if set, is called for each event, on the goroutine of the request, the sign-in or
+	// the refresh, which waits for it. It must be safe for concurrent use.
 	Observe func(context.Context, Event)
 
 	// StateKey signs pending sign-ins instead of a key derived from Secret: at
@@ -254,6 +255,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 		cookie:   cookie,
 		carried:  "wecom." + space,
 		touched:  map[string]time.Time{},
+		observe:  o.Observe,
 		revoked:  revocations{seen: map[string]revocation{}},
 	}
 	if s.store == nil && o.Sessions != nil {

@@ -42,6 +42,7 @@ type sessions struct {
 	cookie   cookieKind
 	carried  string // the manager's key that holds our token
 	revoked  revocations
+	observe  func(context.Context, Event) // may be nil
 
 	touchMu sync.Mutex
 	touched map[string]time.Time // idle rows written by this process, by key
@@ -138,7 +139,7 @@ func (s *sessions) end(w http.ResponseWriter, r *http.Request, old session) erro
 	if !s.manager.Exists(ctx, s.carried) {
 		return nil
 	}
-	_, err := bounded(ctx, false, func(context.Context) (struct{}, error) {
+	_, err := waitFor(ctx, s, "store_delete", false, func(context.Context) (struct{}, error) {
 		return struct{}{}, s.manager.Destroy(ctx)
 	})
 	if err == nil && loadedHere(ctx) {
@@ -227,7 +228,7 @@ func (s *sessions) get(ctx context.Context, key string) ([]byte, bool, error) {
 	if s.direct {
 		return s.store.Find(key)
 	}
-	a, err := bounded(ctx, false, func(ctx context.Context) (a answer, err error) {
+	a, err := waitFor(ctx, s, "store_find", false, func(ctx context.Context) (a answer, err error) {
 		a.row, a.found, err = findRow(ctx, s.store, key)
 		return a, err
 	})
@@ -245,7 +246,7 @@ func findRow(ctx context.Context, store scs.Store, key string) ([]byte, bool, er
 }
 
 func (s *sessions) put(ctx context.Context, key string, row []byte, expires time.Time) error {
-	_, err := bounded(context.WithoutCancel(ctx), s.direct, func(ctx context.Context) (struct{}, error) {
+	_, err := waitFor(context.WithoutCancel(ctx), s, "store_commit", s.direct, func(ctx context.Context) (struct{}, error) {
 		if c, ok := s.store.(interface {
 			CommitCtx(context.Context, string, []byte, time.Time) error
 		}); ok {
@@ -257,7 +258,7 @@ func (s *sessions) put(ctx context.Context, key string, row []byte, expires time
 }
 
 func (s *sessions) del(ctx context.Context, key string) error {
-	_, err := bounded(context.WithoutCancel(ctx), s.direct, func(ctx context.Context) (struct{}, error) {
+	_, err := waitFor(context.WithoutCancel(ctx), s, "store_delete", s.direct, func(ctx context.Context) (struct{}, error) {
 		if c, ok := s.store.(interface {
 			DeleteCtx(context.Context, string) error
 		}); ok {
@@ -266,6 +267,17 @@ func (s *sessions) del(ctx context.Context, key string) error {
 		return struct{}{}, s.store.Delete(key)
 	})
 	return err
+}
+
+// waitFor is bounded, and tells the observer of what it waited for.
+func waitFor[T any](ctx context.Context, s *sessions, event string, direct bool, fn func(context.Context) (T, error)) (T, error) {
+	if s.observe == nil || s.direct {
+		return bounded(ctx, direct, fn)
+	}
+	began := time.Now()
+	value, err := bounded(ctx, direct, fn)
+	s.observe(ctx, storeEvent(event, err, time.Since(began)))
+	return value, err
 }
 
 // bounded calls fn and waits for it for sessionTimeout at most, whether or not fn
@@ -320,14 +332,18 @@ func loadedHere(ctx context.Context) bool {
 func (s *sessions) load(r *http.Request) (*http.Request, error) {
 	// Load returns the very context that it is given if that holds this manager's session.
 	probe := context.WithValue(r.Context(), loadedKey{}, true)
-	if ctx, err := s.manager.Load(probe, ""); err != nil || ctx == probe {
+	empty, err := s.manager.Load(probe, "")
+	if err != nil || empty == probe {
 		return r, err
 	}
 	var token string
 	if c, err := r.Cookie(s.manager.Cookie.Name); err == nil {
 		token = c.Value
 	}
-	ctx, err := bounded(probe, false, func(context.Context) (context.Context, error) {
+	if token == "" {
+		return r.WithContext(empty), nil // nothing to ask the store for
+	}
+	ctx, err := waitFor(probe, s, "store_find", false, func(context.Context) (context.Context, error) {
 		ctx, err := s.manager.Load(probe, token)
 		if err != nil && s.undecodable(probe, token) {
 			return s.manager.Load(probe, "")
@@ -381,7 +397,7 @@ func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh s
 		token   string
 		expires time.Time
 	}
-	c, err := bounded(ctx, false, func(context.Context) (c cookie, err error) {
+	c, err := waitFor(ctx, s, "store_commit", false, func(context.Context) (c cookie, err error) {
 		if known && before != owner {
 			if err := s.manager.Clear(ctx); err != nil {
 				return c, err

@@ -1,0 +1,216 @@
+package wecom_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// observed collects events.
+type observed struct {
+	mu     sync.Mutex
+	events []wecom.Event
+	still  bool // in a bubble, where only waiting takes time
+}
+
+func (o *observed) observe(_ context.Context, e wecom.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+// take returns what was observed since it was last called: name, outcome, errcode.
+func (o *observed) take(t *testing.T) (list []string) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.events {
+		list = append(list, fmt.Sprint(e.Name, " ", e.Outcome, " ", e.ErrCode))
+		switch e.Name {
+		case "start", "signout", "recheck", "refused":
+			assert.Zero(t, e.Duration, "%+v", e)
+		default:
+			assert.True(t, e.Duration > 0 || o.still, "%+v", e)
+		}
+		assert.NotContains(t, string(must(json.Marshal(e))), "zhangsan")
+	}
+	o.events = nil
+	return list
+}
+
+// Observe hears of everything that is worth counting, and of nobody.
+func TestObserve(t *testing.T) {
+	var seen observed
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Observe = func(ctx context.Context, e wecom.Event) {
+			assert.NotNil(t, ctx)
+			seen.observe(ctx, e)
+		}
+	})
+	b := w.browser()
+	b.Get("/reports")
+	assert.Equal(t, []string{"start first 0", "token ok 0", "signin ok 0"}, seen.take(t))
+	b.Get("/reports")
+	assert.Empty(t, seen.take(t), "a signed-in request is no event")
+	b.Post("/wecom/logout")
+	assert.Equal(t, []string{"signout ok 0"}, seen.take(t))
+	b.Fetch("GET", "/api", "")
+	assert.Equal(t, []string{"refused login_required 0"}, seen.take(t))
+
+	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
+	b.Get("/reports")
+	assert.Equal(t, []string{"start first 0", "signin start_over 40029", "start restart 0", "signin ok 0"}, seen.take(t))
+
+	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 50001})
+	w.browser().Get("/")
+	assert.Equal(t, []string{"start first 0", "signin setup_fault 50001", "refused setup_fault 50001"}, seen.take(t))
+
+	w.browser().SignInAs(outsider).Get("/")
+	assert.Equal(t, []string{"start first 0", "signin outsider 0", "refused outsider 0"}, seen.take(t))
+
+	w.fake.KillTokens()
+	w.browser().Get("/")
+	assert.Equal(t, []string{"start first 0", "token ok 0", "signin ok 0"}, seen.take(t), "a token that was refused is replaced within the sign-in")
+
+	w.fake.KillTokens()
+	w.fake.Always("gettoken", wecomtest.Fault{ErrCode: 40001})
+	w.browser().Get("/")
+	assert.Equal(t, []string{"start first 0", "token failed 40001", "signin setup_fault 40001", "refused setup_fault 40001"}, seen.take(t))
+}
+
+// A client without a web page reports its tokens too.
+func TestObserveClient(t *testing.T) {
+	var seen observed
+	fake := wecomtest.New()
+	o := fake.Options("")
+	o.Observe = seen.observe
+	c, err := wecom.NewClient(o)
+	require.NoError(t, err)
+	for range 3 {
+		_, err = c.Token(t.Context())
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []string{"token ok 0"}, seen.take(t))
+}
+
+// A store that can hang is timed, with either carrier; what is not asked is not.
+func TestObserveStore(t *testing.T) {
+	t.Run("own cookie", func(t *testing.T) {
+		var seen observed
+		store := newTestStore()
+		w := newWorld(t, func(o *wecom.Options) { o.SessionStore, o.Observe = store, seen.observe })
+		b := w.browser()
+		b.Get("/")
+		assert.Equal(t, []string{"start first 0", "token ok 0", "store_commit ok 0", "signin ok 0",
+			"store_find ok 0", "store_find ok 0", "store_find ok 0"}, seen.take(t), "the session, and two revocations that are remembered")
+		b.Get("/")
+		assert.Equal(t, []string{"store_find ok 0"}, seen.take(t))
+
+		w.fake.Browser(site, w.app).Fetch("GET", "/api", "")
+		assert.Equal(t, []string{"refused login_required 0"}, seen.take(t), "without a cookie there is nothing to look for")
+
+		store.set(func() { store.fail["Find"] = errors.New("down") })
+		b.Get("/")
+		assert.Equal(t, []string{"store_find failed 0", "refused session_store 0"}, seen.take(t))
+		store.set(func() { clear(store.fail) })
+		store.set(func() { store.fail["Find"] = slowError{} })
+		b.Get("/")
+		assert.Equal(t, []string{"store_find timeout 0", "refused session_store 0"}, seen.take(t))
+		store.set(func() { clear(store.fail) })
+
+		b.Post("/wecom/logout")
+		assert.Equal(t, []string{"store_find ok 0", "store_delete ok 0", "signout ok 0"}, seen.take(t))
+	})
+	t.Run("scs session", func(t *testing.T) {
+		var seen observed
+		manager := soundManager()
+		manager.Store = newTestStore()
+		w := newWorld(t, func(o *wecom.Options) { o.Sessions, o.Observe = manager, seen.observe })
+		b := w.browser()
+		b.Get("/")
+		assert.Equal(t, []string{"start first 0", "token ok 0", "store_commit ok 0", "signin ok 0", "store_commit ok 0",
+			"store_find ok 0", "store_find ok 0", "store_find ok 0", "store_find ok 0"}, seen.take(t))
+		b.Get("/")
+		assert.Equal(t, []string{"store_find ok 0", "store_find ok 0"}, seen.take(t), "the application's session, and ours")
+		w.fake.Browser(site, w.app).Fetch("GET", "/api", "")
+		assert.Equal(t, []string{"refused login_required 0"}, seen.take(t))
+		b.Post("/wecom/logout")
+		assert.Equal(t, []string{"store_find ok 0", "store_find ok 0", "store_delete ok 0", "store_delete ok 0", "signout ok 0"}, seen.take(t))
+	})
+}
+
+// slowError is what a client of a database returns after a time-out of its own.
+type slowError struct{}
+
+func (slowError) Error() string { return "i/o timeout" }
+func (slowError) Timeout() bool { return true }
+
+func TestObserveStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := observed{still: true}
+		store := newTestStore()
+		w := newWorld(t, func(o *wecom.Options) { o.SessionStore, o.Observe = store, seen.observe })
+		b := w.browser()
+		b.Get("/")
+		seen.take(t)
+
+		hang := make(chan struct{})
+		store.set(func() { store.hang = hang })
+		require.Equal(t, 503, b.Get("/").Status)
+		assert.Equal(t, []string{"store_find timeout 0", "refused session_store 0"}, seen.take(t))
+
+		ctx, leave := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, site+"/", nil)
+		for _, c := range b.Cookies("/") {
+			r.AddCookie(c)
+		}
+		go leave()
+		w.app.ServeHTTP(httptest.NewRecorder(), r)
+		assert.Equal(t, []string{"store_find canceled 0", "refused session_store 0"}, seen.take(t), "the browser left")
+		close(hang)
+		synctest.Wait()
+	})
+}
+
+// An observer that is not there costs nothing, and one that is there costs a signed-in request no allocation.
+func TestObserveAllocatesNothing(t *testing.T) {
+	for name, store := range map[string]func(*wecom.Options){
+		"memory":        func(*wecom.Options) {},
+		"another store": func(o *wecom.Options) { o.SessionStore = newTestStore() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			measure := func(observe func(context.Context, wecom.Event)) float64 {
+				w := newWorld(t, store, func(o *wecom.Options) { o.Observe = observe })
+				b := w.signedIn("zhangsan")
+				app := w.auth.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+				r := httptest.NewRequest(http.MethodGet, site+"/", nil)
+				for _, c := range b.Cookies("/") {
+					r.AddCookie(c)
+				}
+				out := httptest.NewRecorder()
+				// Others' goroutines allocate too: the least of some measurements is ours.
+				least := testing.AllocsPerRun(200, func() { app.ServeHTTP(out, r) })
+				for range 4 {
+					least = min(least, testing.AllocsPerRun(200, func() { app.ServeHTTP(out, r) }))
+				}
+				require.Equal(t, 200, out.Code)
+				return least
+			}
+			without := measure(nil)
+			assert.Equal(t, without, measure(func(context.Context, wecom.Event) {}))
+			t.Logf("%v allocations", without)
+		})
+	}
+}
