@@ -1,0 +1,178 @@
+package conformance_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest/conformance"
+)
+
+// A memory is a medium, and a store that is right unless it is told to be wrong.
+type memory struct {
+	fault string
+
+	mu     sync.Mutex
+	tokens map[string]wecom.Token
+	locks  map[string]chan struct{}
+}
+
+func newMemory(fault string) *memory {
+	return &memory{fault: fault, tokens: map[string]wecom.Token{}, locks: map[string]chan struct{}{}}
+}
+
+func (m *memory) name(key string) string {
+	switch m.fault {
+	case "folds case":
+		return strings.ToLower(key)
+	case "cuts keys":
+		return key[:min(len(key), 128)]
+	}
+	return key
+}
+
+func (m *memory) lock(key string) chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fault == "one lock for all" {
+		key = ""
+	}
+	if m.locks[key] == nil {
+		m.locks[key] = make(chan struct{}, 1)
+	}
+	return m.locks[key]
+}
+
+func (m *memory) Load(ctx context.Context, key string) (wecom.Token, error) {
+	if m.fault == "Load waits for the lock" {
+		lock := m.lock(m.name(key))
+		select {
+		case lock <- struct{}{}:
+			defer func() { <-lock }()
+		case <-ctx.Done():
+			return wecom.Token{}, ctx.Err()
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.tokens[m.name(key)]
+	if m.fault == "drops expired" && time.Now().After(t.Expires) {
+		return wecom.Token{}, nil
+	}
+	return t, nil
+}
+
+func (m *memory) Update(ctx context.Context, key string, fn func(context.Context, wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
+	if err := ctx.Err(); err != nil && m.fault != "ignores an ended context" {
+		return wecom.Token{}, err
+	}
+	lock := m.lock(m.name(key))
+	if m.fault == "deaf while waiting" {
+		ctx = context.WithoutCancel(ctx)
+	}
+	if m.fault != "no lock" {
+		select {
+		case lock <- struct{}{}:
+		case <-ctx.Done():
+			return wecom.Token{}, ctx.Err()
+		}
+	}
+	free := func() {
+		if m.fault != "no lock" {
+			<-lock
+		}
+	}
+	if m.fault != "not freed by a panic" {
+		defer free()
+	}
+	if m.fault == "leaves a goroutine" {
+		go func() { select {} }()
+	}
+	m.mu.Lock()
+	current := m.tokens[m.name(key)]
+	m.mu.Unlock()
+	if m.fault == "no second look" {
+		current = wecom.Token{}
+	}
+	fnCtx := ctx
+	switch m.fault {
+	case "hides the context":
+		fnCtx = context.WithoutCancel(ctx)
+	case "hurries fn":
+		var cancel context.CancelFunc
+		fnCtx, cancel = context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+	}
+	t, err := fn(fnCtx, current)
+	if m.fault == "not freed by a panic" {
+		free()
+	}
+	if err != nil && m.fault == "hides fn's error" {
+		return wecom.Token{}, errors.New("failed")
+	}
+	if err != nil && m.fault != "stores on error" {
+		return wecom.Token{}, err
+	}
+	if t.Value.Reveal() == "" && m.fault != "stores nothing" {
+		return wecom.Token{}, errors.New("no token")
+	}
+	if m.fault == "loses a late token" && ctx.Err() != nil {
+		return wecom.Token{}, ctx.Err()
+	}
+	if m.fault == "rounds to minutes" {
+		t.Expires = t.Expires.Truncate(time.Minute)
+	}
+	if m.fault == "cuts values" {
+		t.Value = wecom.NewSecret(t.Value.Reveal()[:min(512, len(t.Value.Reveal()))])
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tokens[m.name(key)] = t
+	return t, err
+}
+
+const faultVar = "WECOM_CONFORMANCE_FAULT"
+
+func TestTokenStore(t *testing.T) {
+	fault, ok := os.LookupEnv(faultVar)
+	if !ok {
+		t.Skip("is run by TestTokenStore_FindsFaults")
+	}
+	m := newMemory(fault)
+	conformance.TokenStore(t, func(*testing.T) wecom.TokenStore { return m })
+}
+
+// A suite that finds no fault is worth nothing.
+func TestTokenStore_FindsFaults(t *testing.T) {
+	faults := []string{
+		"", "folds case", "cuts keys", "one lock for all", "Load waits for the lock", "drops expired", "ignores an ended context",
+		"deaf while waiting", "no lock", "not freed by a panic", "leaves a goroutine", "no second look", "hides the context", "hurries fn",
+		"hides fn's error", "stores on error", "stores nothing", "loses a late token", "rounds to minutes", "cuts values",
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var group sync.WaitGroup
+	for _, fault := range faults {
+		group.Go(func() { // all at once, since they wait more than they work
+			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTokenStore$", "-test.short") // #nosec G204 -- this test
+			cmd.Env = append(os.Environ(), faultVar+"="+fault)
+			out, err := cmd.CombinedOutput()
+			if fault == "" {
+				assert.NoError(t, err, "without a fault:\n%s", out)
+				return
+			}
+			assert.Error(t, err, fault)
+			assert.Contains(t, string(out), "--- FAIL: TestTokenStore", fault)
+			assert.NotContains(t, string(out), "panic:", fault)
+		})
+	}
+	group.Wait()
+}
