@@ -41,14 +41,8 @@ func (k cookieKind) write(w http.ResponseWriter, suffix, value string, maxAge in
 
 // value returns the cookie's value, "" if it is missing or, since only a
 // neighbour could have planted the second, if it came twice.
-func (k cookieKind) value(r *http.Request, suffix string) (value string) {
-	name, n := k.name(suffix), 0
-	for c := range cookies(r) {
-		if got, v, ok := strings.Cut(c, "="); ok && got == name {
-			value = v
-			n++
-		}
-	}
+func (k cookieKind) value(r *http.Request, suffix string) string {
+	value, n := cookieNamed(r, k.name(suffix))
 	if n != 1 {
 		return ""
 	}
@@ -56,12 +50,19 @@ func (k cookieKind) value(r *http.Request, suffix string) (value string) {
 }
 
 func (k cookieKind) present(r *http.Request, suffix string) bool {
+	_, n := cookieNamed(r, k.name(suffix))
+	return n > 0
+}
+
+// cookieNamed returns the last of the n cookies of that name.
+func cookieNamed(r *http.Request, name string) (value string, n int) {
 	for c := range cookies(r) {
-		if got, _, _ := strings.Cut(c, "="); got == k.name(suffix) {
-			return true
+		if got, v, ok := strings.Cut(c, "="); ok && got == name {
+			value = v
+			n++
 		}
 	}
-	return false
+	return value, n
 }
 
 // attempts yields the suffix and value of each attempt's cookie.
@@ -87,7 +88,8 @@ func cookies(r *http.Request) func(yield func(string) bool) {
 			for line != "" {
 				var c string
 				c, line, _ = strings.Cut(line, ";")
-				if c = strings.TrimSpace(c); c != "" && !yield(c) {
+				// Not Unicode's spaces: a neighbour may set a cookie named U+00A0 __Host-…
+				if c = strings.Trim(c, " \t"); c != "" && !yield(c) {
 					return
 				}
 			}

@@ -63,6 +63,8 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code, client strin
 		return e.fresh, e.err
 	case <-ctx.Done():
 		return session{}, ctx.Err()
+	case <-time.After(exchangeTimeout + time.Second): // a Provider or an Authorizer that does not heed its context
+		return session{}, fmt.Errorf("the sign-in goes on after its deadline: %w", context.DeadlineExceeded)
 	}
 }
 
@@ -88,6 +90,9 @@ func (x *exchanges) join(ctx context.Context, attempt [16]byte, code [sha256.Siz
 		x.codes = map[[sha256.Size]byte]time.Time{}
 		x.failures = map[string]*failureCount{}
 	}
+	// Wrong until it proves right: many at once would pass a limit that counts afterwards.
+	x.count(client, now)
+	x.count("", now)
 	e := &exchange{done: make(chan struct{})}
 	x.attempts[attempt], x.codes[code] = e, now
 	go x.run(context.WithoutCancel(ctx), e, client, sign)
@@ -101,28 +106,28 @@ func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign fu
 	var err error
 	defer func() {
 		if p := recover(); p != nil {
-			err = panicked(p)
+			err = panicked("a sign-in", p)
 		}
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		e.fresh, e.err, e.ended = fresh, err, time.Now()
-		if errors.Is(err, ErrStartOver) {
-			x.count(client, e.ended)
-			x.count("", e.ended)
+		if !errors.Is(err, ErrStartOver) {
+			x.uncount(client)
+			x.uncount("")
 		}
 		close(e.done)
 	}()
 	fresh, err = sign(ctx)
 }
 
-// panicked says where a sign-in panicked, for the log. The panic's value may hold
+// panicked says where something panicked, for the log. The panic's value may hold
 // a secret, such as the URL of a call; those of the runtime do not.
-func panicked(p any) error {
+func panicked(in string, p any) error {
 	what := fmt.Sprintf("%T", p)
 	if e, ok := p.(runtime.Error); ok {
 		what = e.Error()
 	}
-	return fmt.Errorf("panic in a sign-in: %s\n%s", what, debug.Stack())
+	return fmt.Errorf("panic in %s: %s\n%s", in, what, debug.Stack())
 }
 
 // sweep forgets what is old. It looks at all once a minute.
@@ -148,7 +153,7 @@ func (x *exchanges) sweep(now time.Time) {
 	}
 }
 
-// The failed exchanges are counted by client, and by "" for the whole process.
+// The failed exchanges, and those under way, are counted by client, and by "" for the whole process.
 
 func (x *exchanges) count(client string, now time.Time) {
 	c := x.failures[client]
@@ -157,6 +162,12 @@ func (x *exchanges) count(client string, now time.Time) {
 		x.failures[client] = c
 	}
 	c.n++
+}
+
+func (x *exchanges) uncount(client string) {
+	if c := x.failures[client]; c != nil && c.n > 0 {
+		c.n--
+	}
 }
 
 func (x *exchanges) tooMany(client string, limit int, now time.Time) bool {

@@ -181,8 +181,8 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, &Failure{Status: http.StatusBadRequest, Code: "callback_mismatch", page: true,
 			Err: errors.New("WeCom sent a browser to a path that is not CallbackURL's: compare it, and MountPath, with what the proxy passes on")})
 	default:
-		if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "" && !prefetch(r) {
-			w.Header().Set("Refresh", "0; url="+m.LoginURL(returnTo)) // old web-views, which do not say that they navigate
+		if m.mayNavigate(r) {
+			w.Header().Set("Refresh", "0; url="+m.LoginURL(returnTo))
 		}
 		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
 	}
@@ -231,6 +231,13 @@ func navigates(r *http.Request) bool {
 		return mode == "navigate"
 	}
 	return dest == "document" || acceptsHTML(r)
+}
+
+// mayNavigate finds old web-views, which do not say that they navigate. What ends
+// a navigation's loop ends theirs; so does a login that is not found where the browser finds it.
+func (m *Middleware) mayNavigate(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "" && !prefetch(r) &&
+		!m.isStrayCallback(r) && !m.spentJustNow(r) && !strings.HasSuffix(r.URL.Path, m.folder+"/login")
 }
 
 // acceptsHTML says whether Accept names text/html. A script's */* does not.

@@ -129,7 +129,8 @@ type Options struct {
 	// EarlierStateKeys still verify what they signed before StateKey or Secret was changed.
 	EarlierStateKeys []Secret
 	// TrustedProxies are the peers whose X-Forwarded-For names the client. It
-	// is used to limit failed sign-ins and for nothing else. Default: none.
+	// is used to limit failed sign-ins and for nothing else: behind a proxy that is missing
+	// here all clients are one, and 300 made-up codes shut everybody out for an hour. Default: none.
 	TrustedProxies []netip.Prefix
 	// DangerouslyAllowHTTP accepts a CallbackURL with http outside loopback:
 	// everybody on the network path can then take over sessions.
@@ -170,6 +171,7 @@ type Authorizer func(ctx context.Context, api *Client, id Identity) (bool, error
 
 const (
 	defaultLifetime = 12 * time.Hour
+	maxLifetime     = 100 * 365 * 24 * time.Hour // Unix nanoseconds end in 2262
 	minStateKey     = 32
 )
 
@@ -197,8 +199,9 @@ func New(o Options) (*Middleware, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wecom: %w", err)
 	}
-	tag := sha256.Sum256([]byte(joinUnambiguously(app.Provider, app.CorpID, app.AppID)))
-	cookie := cookieKind{prefix: "wecom-" + hex.EncodeToString(tag[:4])}
+	// With CallbackURL: another middleware of the same app may let in other people.
+	tag := tagOf(app.Provider, app.CorpID, app.AppID, o.CallbackURL)
+	cookie := cookieKind{prefix: "wecom-" + tag}
 	if callback.Scheme == "https" {
 		cookie = cookieKind{prefix: "__Host-" + cookie.prefix, secure: true}
 	}
@@ -206,7 +209,7 @@ func New(o Options) (*Middleware, error) {
 		provider:  provider,
 		client:    client,
 		authorize: o.Authorize,
-		sessions:  newSessions(o, app, cookie, hex.EncodeToString(tag[:4])),
+		sessions:  newSessions(o, app, cookie, tag),
 		exchanges: &exchanges{},
 		keys:      keys,
 		cookie:    cookie,
@@ -250,6 +253,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 		manager:  o.Sessions,
 		app:      app,
 		space:    space,
+		appSpace: tagOf(app.Provider, app.CorpID, app.AppID),
 		lifetime: o.SessionLifetime,
 		idle:     o.IdleTimeout,
 		cookie:   cookie,
@@ -284,6 +288,12 @@ func newKeys(o Options, app App) (*attempt.Keys, error) {
 	}
 	info := joinUnambiguously(app.Provider, app.CorpID, app.AppID, o.CallbackURL)
 	return attempt.NewKeys([]byte(current.Reveal()), before, info)
+}
+
+// tagOf names what belongs together: 8 hexadecimal digits of a hash.
+func tagOf(parts ...string) string {
+	sum := sha256.Sum256([]byte(joinUnambiguously(parts...)))
+	return hex.EncodeToString(sum[:4])
 }
 
 // joinUnambiguously joins parts so that no two lists of parts give one string.
@@ -407,18 +417,24 @@ var plainPath = regexp.MustCompile(`^(?:/[0-9A-Za-z._~-]+)+$`)
 // home checks HomePath and returns what it defaults to.
 func (c *checks) home(o Options, callback *url.URL) string {
 	if o.HomePath == "" {
-		if up := path.Dir(path.Dir(callback.Path)); up != "/" {
-			return up + "/"
+		up := path.Dir(path.Dir(callback.Path))
+		if len(up) < len(o.MountPath) { // the own routes stand at the mount's root
+			up = o.MountPath
 		}
-		return "/"
+		return strings.TrimSuffix(up, "/") + "/"
 	}
 	home, ok := returnto.Parse(o.HomePath)
 	if !ok {
 		c.bad("HomePath %q: want a path on this site such as /", o.HomePath)
-	} else if dir, name := path.Split(strings.TrimRight(home, "/")); dir == path.Dir(callback.Path)+"/" && ownRoutes[name].serve != nil || home == callback.Path {
+	} else if u, err := url.Parse(home); err != nil || isOwnPath(path.Clean(u.Path), callback.Path) { // as a browser, or a proxy, may read it
 		c.bad("HomePath %q is an own route: a sign-in that ends there never ends", o.HomePath)
 	}
 	return home
+}
+
+func isOwnPath(p, callback string) bool {
+	dir, name := path.Split(p)
+	return p == callback || path.Clean(dir) == path.Dir(callback) && ownRoutes[name].serve != nil
 }
 
 func (c *checks) sessions(o Options, callback *url.URL) {
@@ -428,6 +444,9 @@ func (c *checks) sessions(o Options, callback *url.URL) {
 	}
 	if lifetime < 0 {
 		c.bad("SessionLifetime %s is negative", lifetime)
+	}
+	if lifetime > maxLifetime {
+		c.bad("SessionLifetime %s: want a hundred years at most", lifetime)
 	}
 	if o.IdleTimeout < 0 || o.IdleTimeout > max(lifetime, 0) {
 		c.bad("IdleTimeout %s: want something between 0 and the session's lifetime, %s", o.IdleTimeout, lifetime)

@@ -147,6 +147,7 @@ type rechecks struct {
 	slots chan struct{} // bounds how many look-ups run at once
 	mu    sync.Mutex
 	last  map[string]time.Time // when a look-up of the person began
+	swept time.Time
 }
 
 const (
@@ -165,6 +166,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 	ctx := context.WithoutCancel(r.Context())
 	go func() {
 		defer func() { <-m.rechecks.slots }()
+		defer m.survive(ctx) // nobody else would: a panic here ends the program
 		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 		defer cancel()
 		welcome, err := m.stillWelcome(ctx, s.who.id)
@@ -181,10 +183,20 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 	}()
 }
 
+// survive is deferred where Observe or the logger, which are the application's, may panic.
+func (m *Middleware) survive(ctx context.Context) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	m.log.LogAttrs(ctx, slog.LevelError, "wecom: a recheck failed", slog.String("cause", panicked("a recheck", p).Error()))
+}
+
 func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (welcome bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a recheck: %v", p)
+			err = panicked("a recheck", p)
 		}
 	}()
 	if p, ok := m.provider.(rechecker); ok {
@@ -213,7 +225,8 @@ func (c *rechecks) due(person string, signedIn time.Time) bool {
 	default:
 		return false // the next request tries again
 	}
-	if len(c.last) > 10_000 {
+	if len(c.last) > 10_000 && now.Sub(c.swept) >= c.every { // not at each call: there may be more people than that
+		c.swept = now
 		for p, t := range c.last {
 			if now.Sub(t) >= c.every {
 				delete(c.last, p)

@@ -36,7 +36,8 @@ type sessions struct {
 	direct   bool // the store is in this process's memory: it cannot hang, and is called directly
 	manager  *scs.SessionManager
 	app      App
-	space    string // from a hash of app: rows of two apps in one store have different names
+	space    string // from a hash of app and CallbackURL: sessions of two middlewares in one store have different names
+	appSpace string // from a hash of app: what revokes them has the same
 	lifetime time.Duration
 	idle     time.Duration
 	cookie   cookieKind
@@ -46,6 +47,7 @@ type sessions struct {
 
 	touchMu sync.Mutex
 	touched map[string]time.Time // idle rows written by this process, by key
+	swept   time.Time
 }
 
 // A session is a row that was found or just written. The zero session is nobody's.
@@ -64,7 +66,7 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	var token string
 	if s.manager == nil {
 		token = s.cookie.value(r, "")
-	} else if r, err = s.load(r); err == nil {
+	} else if r, err = s.load(r); err == nil && !s.tossed(r) {
 		token, _, _ = strings.Cut(s.manager.GetString(r.Context(), s.carried), ".")
 	}
 	if err != nil || len(token) != tokenLen {
@@ -88,6 +90,13 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	}
 	found.token = token
 	return found, r, nil
+}
+
+// tossed says that the application's cookie came twice, which scs does not mind:
+// only a neighbour could have planted one of them, and they look alike.
+func (s *sessions) tossed(r *http.Request) bool {
+	_, n := cookieNamed(r, s.manager.Cookie.Name)
+	return n > 1
 }
 
 // create writes a new row for id and returns the session.
@@ -180,7 +189,8 @@ func (s *sessions) claimTouch(key string, now time.Time) bool {
 	if now.Sub(s.touched[key]) <= s.idle/10 {
 		return false
 	}
-	if len(s.touched) > 10_000 {
+	if len(s.touched) > 10_000 && now.Sub(s.swept) > s.idle/10 { // not at each call: there may be more people than that
+		s.swept = now
 		for k, t := range s.touched {
 			if now.Sub(t) > s.idle/10 {
 				delete(s.touched, k)
@@ -209,7 +219,11 @@ func (s *sessions) kind() byte {
 // of scs's stores hold, and nothing that a reader of the store could use as a cookie.
 func (s *sessions) key(kind byte, token string) string {
 	var in [55]byte // 8 + 1 + 43 fit into one block of SHA-256
-	b := append(in[:0], s.space...)
+	space := s.space
+	if kind == 'r' {
+		space = s.appSpace
+	}
+	b := append(in[:0], space...)
 	b = append(b, kind)
 	b = append(b, token...)
 	sum := sha256.Sum256(b)
