@@ -298,3 +298,32 @@ func TestCentralTokenServer(t *testing.T) {
 	}
 	assert.Equal(t, 1, fake.Calls(classic))
 }
+
+// Weixin refuses the 21st request of a day to replace a token, and one within 30
+// seconds of another. It is not asked.
+func TestStableTokenIsForcedAtMostTwentyTimesADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := says(map[string][]string{stable: {rawToken(1)}, "/cgi-bin/user/info": {refusal(40001, "invalid credential")}})
+		c := client(t, options(api))
+		var forced []time.Time
+		for range 2 * 24 * 360 { // every 10 seconds for two days
+			before := len(api.seen)
+			var refused *wecom.APIError
+			require.ErrorAs(t, c.Call(t.Context(), "GET", "user/info", nil, nil, nil), &refused)
+			assert.Equal(t, 40001, refused.Code)
+			for _, call := range api.seen[before:] {
+				if strings.Contains(call.body, `"force_refresh":true`) {
+					forced = append(forced, time.Now())
+				}
+			}
+			time.Sleep(10 * time.Second)
+		}
+		assert.Len(t, forced, 40)
+		for i := 1; i < len(forced); i++ {
+			assert.GreaterOrEqual(t, forced[i].Sub(forced[i-1]), 30*time.Second)
+		}
+		for i := 20; i < len(forced); i++ {
+			assert.GreaterOrEqual(t, forced[i].Sub(forced[i-20]), 24*time.Hour)
+		}
+	})
+}
