@@ -29,9 +29,10 @@ func Main(m *testing.M, open Open, roles map[string]func(store wecom.TokenStore,
 		os.Exit(m.Run())
 	}
 	role, ok := map[string]func(wecom.TokenStore, *bufio.Reader) error{
-		"member": member,
-		"writer": writer,
-		"holder": holder,
+		"member":  member,
+		"writer":  writer,
+		"holder":  holder,
+		"account": account,
 	}[name]
 	if !ok {
 		role = roles[name]

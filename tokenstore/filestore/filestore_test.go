@@ -36,6 +36,10 @@ func TestF18_OneFetchForAFleet(t *testing.T) {
 	storetest.Fleet(t, dir)
 }
 
+func TestOfficialAccountOfAFleet(t *testing.T) {
+	storetest.Accounts(t, filepath.Join(t.TempDir(), "tokens"))
+}
+
 func TestF15_KilledWritersLeaveNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tokens")
 	cut, most := 0, 0
