@@ -60,8 +60,13 @@ func (m *Middleware) Handler(next http.Handler) http.Handler { return m.wrap(nex
 // called in either case, and [FromContext] tells whether somebody is signed in.
 func (m *Middleware) Optional(next http.Handler) http.Handler { return m.wrap(next, false) }
 
-// Routes returns a handler for the own routes alone, for programs that mount
-// them apart from the pages. Everything else is a 404.
+// Routes returns a handler for the own routes and the files of
+// Options.DomainProof alone, for programs that mount them apart from the pages.
+// Everything else is a 404. A router whose groups run their middleware for their
+// own routes only, such as chi's, needs it when Handler stands in a group:
+//
+//	r.Mount("/wecom", auth.Routes())
+//	r.Handle("/WW_verify_*", auth.Routes()) // with Options.DomainProof
 func (m *Middleware) Routes() http.Handler {
 	return m.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, &Failure{Status: http.StatusNotFound, Code: "not_found"})

@@ -1,6 +1,17 @@
 // Quickstart is a small site behind WeCom's sign-in. Without configuration it
 // brings a fake WeCom along, so that the whole sign-in can be tried offline; with
 // WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET set it talks to the real one.
+//
+//	go run ./examples/quickstart
+//
+// Other variables:
+//
+//	ADDR               where the site listens (127.0.0.1:8080)
+//	FAKE_ADDR          where the fake listens (127.0.0.1:8081); both on loopback
+//	WECOM_CALLBACK_URL the callback with a real app (/wecom/callback at ADDR)
+//	WECOM_SCOPE        snsapi_base or snsapi_privateinfo (snsapi_base)
+//
+// WECOM_API_URL, WECOM_AUTHORIZE_URL and WECOM_WEB_LOGIN_URL replace WeCom's addresses.
 package main
 
 import (
