@@ -8,12 +8,14 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -378,3 +380,49 @@ func TestSessionLifetimeThatOverflows(t *testing.T) {
 }
 
 func slogText(w writerFunc) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// F25: what ends without a result is no sign-in and no row.
+func TestF25_WhatNeverAnswers(t *testing.T) {
+	for name, identify := range map[string]func(context.Context, string) (wecom.Identity, error){
+		"ends its goroutine": func(context.Context, string) (wecom.Identity, error) {
+			runtime.Goexit()
+			return wecom.Identity{}, nil
+		},
+		"no failure":      func(context.Context, string) (wecom.Identity, error) { return wecom.Identity{}, (*wecom.Failure)(nil) },
+		"panics with nil": func(context.Context, string) (wecom.Identity, error) { panic(nil) },
+		"names nobody":    func(context.Context, string) (wecom.Identity, error) { return wecom.Identity{}, nil },
+	} {
+		m := fixed(t, func(o *wecom.Options) { o.Provider = seam{identify: identify} })
+		done := do(m.Routes(), comeBack(t, m, "zhangsan"))
+		assert.Equal(t, 503, done.Code, name)
+		assert.Empty(t, done.Header()["Set-Cookie"], name)
+	}
+	m := fixed(t, func(o *wecom.Options) { o.SessionStore = endingStore{newTestStore()} })
+	assert.Equal(t, 503, do(m.Routes(), comeBack(t, m, "zhangsan")).Code)
+}
+
+type endingStore struct{ *testStore }
+
+func (endingStore) Commit(string, []byte, time.Time) error { runtime.Goexit(); return nil }
+
+// T11: the outcome of a sign-in is shared with a callback that comes again, but not beyond a logout.
+func TestT11_ACallbackThatComesAgainAfterTheLogout(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, _ *testStore, _ *scs.SessionManager) {
+		b := w.browser()
+		held := w.held(b, "/")
+		callback := request("GET", strings.TrimPrefix(held.URL, site))
+		for _, c := range b.Cookies("/wecom/callback") {
+			callback.AddCookie(c)
+		}
+		require.Equal(t, 200, b.Follow(held).Status)
+		b.Post("/wecom/logout")
+		require.Empty(t, who(b))
+
+		r := request("GET", "/")
+		for _, c := range do(w.app, callback).Result().Cookies() { // as the browser would have sent it before
+			r.AddCookie(c)
+		}
+		assert.NotEqual(t, 200, do(w.app, r).Code)
+		assert.Equal(t, 1, w.exchanges())
+	})
+}

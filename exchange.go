@@ -25,6 +25,9 @@ const (
 	failuresWindow     = time.Hour
 )
 
+// errNoResult is for what is not ours and ended its goroutine (runtime.Goexit) instead of returning.
+var errNoResult = errors.New("it ended without a result")
+
 // errAttemptUsed says that an attempt was exchanged more than outcomeShared ago.
 var errAttemptUsed = errors.New("the attempt was used before")
 
@@ -103,7 +106,7 @@ func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign fu
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	var fresh session
-	var err error
+	err := errNoResult
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicked("a sign-in", p)

@@ -307,7 +307,7 @@ func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (
 	}
 	done := make(chan result, 1)
 	go func() {
-		var res result
+		res := result{err: errNoResult}
 		defer func() {
 			if p := recover(); p != nil {
 				res.err = fmt.Errorf("session store: panic: %v", p)
