@@ -288,6 +288,29 @@ func TestT18_TwoApps(t *testing.T) {
 	assert.Equal(t, greets["three"], b.Get("/three/").Body, "and so is a revocation")
 }
 
+// A row of another app is no session, even under the name of one of ours.
+func TestT18_ARowOfAnotherApp(t *testing.T) {
+	store := newTestStore()
+	one := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+	one.signedIn("lisi")
+	theirs := store.rows()
+	require.Len(t, theirs, 1)
+	two := newWorld(t, func(o *wecom.Options) {
+		o.SessionStore, o.AgentID, o.Secret = store, "1000003", wecom.NewSecret(testSecret)
+	})
+	two.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: testSecret})
+	b := two.signedIn("zhangsan")
+	for ours := range store.rows() {
+		for key, row := range theirs {
+			if ours != key {
+				require.NoError(t, store.MemStore.Commit(ours, row, time.Now().Add(time.Hour)))
+			}
+		}
+	}
+	assert.Empty(t, who(b))
+	assert.NotContains(t, b.Get("/").Body, "hello")
+}
+
 // A code of one app is worth nothing at another, WeCom or not.
 func TestT18_ACodeOfAnotherApp(t *testing.T) {
 	w := newWorld(t)

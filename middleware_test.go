@@ -739,6 +739,23 @@ func unescapedLike(body, link string) string {
 	return prefix + " true " + u.Replace(target)
 }
 
+func TestOwnsCookie(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("zhangsan")
+	w.held(b, "/wecom/login")
+	require.Len(t, b.Cookies("/"), 3, "the session, a spent attempt and a pending one")
+	for _, c := range b.Cookies("/") {
+		assert.True(t, w.auth.OwnsCookie(c.Name), c.Name)
+		for _, name := range []string{c.Name[1:], strings.ToLower(c.Name), "x" + c.Name, strings.Replace(c.Name, "wecom-", "wecom-0", 1)} {
+			assert.False(t, w.auth.OwnsCookie(name), name)
+		}
+	}
+	for _, name := range []string{"", "-", "session", "__Host-", "__Host-wecom"} {
+		assert.False(t, w.auth.OwnsCookie(name), name)
+		assert.False(t, new(wecom.Middleware).OwnsCookie(name), name)
+	}
+}
+
 // T29: the handler gets the ResponseWriter that the server made.
 
 func TestT29_TheSameResponseWriter(t *testing.T) {
