@@ -69,7 +69,8 @@ func (m *Middleware) Optional(next http.Handler) http.Handler { return m.wrap(ne
 //	r.Handle("/WW_verify_*", auth.Routes()) // with Options.DomainProof
 func (m *Middleware) Routes() http.Handler {
 	return m.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m.fail(w, r, &Failure{Status: http.StatusNotFound, Code: "not_found"})
+		m.fail(w, r, &Failure{Status: http.StatusNotFound, Code: "not_found",
+			Err: errors.New("no own route has this path: compare CallbackURL, and MountPath, with where Routes is mounted")})
 	}))
 }
 

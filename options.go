@@ -387,6 +387,9 @@ func (c *checks) callback(o Options) *url.URL {
 	if p := u.Port(); u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80" || strings.HasSuffix(u.Host, ":") {
 		c.bad("CallbackURL: leave the default port out: WeCom compares host and port with the 可信域名 letter by letter")
 	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
+		c.bad("CallbackURL: write the host as browsers send it, in Punycode (xn--…)")
+	}
 	if u.Host != strings.ToLower(u.Host) {
 		c.bad("CallbackURL: write the host in lower case, as browsers do")
 	}
@@ -444,6 +447,11 @@ func (c *checks) sessions(o Options, callback *url.URL) {
 	}
 	if lifetime < 0 {
 		c.bad("SessionLifetime %s is negative", lifetime)
+	} else if lifetime < time.Second {
+		c.bad("SessionLifetime %s: want a second at least; a number without a unit counts nanoseconds", lifetime)
+	}
+	if o.IdleTimeout > 0 && o.IdleTimeout < time.Second {
+		c.bad("IdleTimeout %s: want a second at least; a number without a unit counts nanoseconds", o.IdleTimeout)
 	}
 	if lifetime > maxLifetime {
 		c.bad("SessionLifetime %s: want a hundred years at most", lifetime)
@@ -453,6 +461,8 @@ func (c *checks) sessions(o Options, callback *url.URL) {
 	}
 	if o.Recheck < 0 {
 		c.bad("Recheck %s is negative", o.Recheck)
+	} else if o.Recheck > 0 && o.Recheck < time.Second {
+		c.bad("Recheck %s: want a second at least; a number without a unit counts nanoseconds", o.Recheck)
 	}
 	if o.Sessions != nil {
 		if err := checkManager(o.Sessions, callback.Scheme == "https", callback.Path); err != nil {

@@ -120,6 +120,10 @@ func TestOptions(t *testing.T) {
 		{"home", func(o *wecom.Options) { o.HomePath = "/start?x=1" }, nil},
 
 		{"negative lifetime", func(o *wecom.Options) { o.SessionLifetime = -time.Second }, []string{"SessionLifetime"}},
+		{"a lifetime without a unit", func(o *wecom.Options) { o.SessionLifetime = 12 }, []string{"SessionLifetime 12ns", "unit"}},
+		{"an idle time-out without a unit", func(o *wecom.Options) { o.IdleTimeout = 30 }, []string{"IdleTimeout 30ns", "unit"}},
+		{"a recheck without a unit", func(o *wecom.Options) { o.Recheck = 10 }, []string{"Recheck 10ns", "unit"}},
+		{"a host that is not ASCII", func(o *wecom.Options) { o.CallbackURL = "https://应用.example.com/wecom/callback" }, []string{"Punycode"}},
 		{"negative idle time-out", func(o *wecom.Options) { o.IdleTimeout = -time.Second }, []string{"IdleTimeout"}},
 		{"idle time-out beyond the lifetime", func(o *wecom.Options) { o.IdleTimeout = 13 * time.Hour }, []string{"IdleTimeout"}},
 		{"negative recheck", func(o *wecom.Options) { o.Recheck = -1 }, []string{"Recheck"}},

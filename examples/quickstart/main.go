@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -47,7 +48,7 @@ func main() {
 func run(ctx context.Context) error {
 	listener, err := net.Listen("tcp", env("ADDR", "127.0.0.1:8080"))
 	if err != nil {
-		return err
+		return fmt.Errorf("ADDR, where the site listens: %w", err)
 	}
 	defer listener.Close()
 	site := siteURL(listener.Addr())
@@ -72,7 +73,10 @@ func run(ctx context.Context) error {
 
 	auth, err := wecom.New(options)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n(the options come from WECOM_CORP_ID, WECOM_AGENT_ID, WECOM_SECRET, WECOM_CALLBACK_URL and so on; with the first three unset, a fake WeCom runs)", err)
+	}
+	if callback, err := url.Parse(options.CallbackURL); err == nil { // behind a proxy it is not our own address
+		site = callback.Scheme + "://" + callback.Host
 	}
 	fmt.Printf("Open %s/ in a browser (Ctrl-C ends).\n在浏览器中打开 %s/ （按 Ctrl-C 结束）。\n", site, site)
 	return serve(ctx, listener, auth.Handler(http.HandlerFunc(pages)))
@@ -113,7 +117,7 @@ func startFake(site net.Addr, options *wecom.Options) (*wecomtest.Server, error)
 	fake := wecomtest.New()
 	server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("FAKE_ADDR, where the fake WeCom listens: %w", err)
 	}
 	options.CorpID, options.AgentID, options.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
 	options.Endpoints = server.Endpoints()
