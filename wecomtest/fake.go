@@ -22,7 +22,7 @@ const (
 // official accounts. Use [New]; the zero value is not usable.
 //
 // A Fake is an [http.Handler] that serves everything under one base URL, and
-// under Tencent's four host names what each of them serves. All its methods may
+// under Tencent's five host names what each of them serves. All its methods may
 // be called at any time, from any goroutine. They panic if they are asked for
 // something that does not exist (an endpoint, a member), since a test that
 // misspells a name would otherwise pass for the wrong reason.
@@ -205,7 +205,8 @@ func (f *Fake) Configure(change func(*Settings)) {
 // Calls returns how often an endpoint or a page was asked for, whatever the
 // answer and including those calls that a fault dropped. path is as in
 // [Fake.Script], or the path of a page: /connect/oauth2/authorize,
-// /wwlogin/sso/login or /connect/qrconnect, where only arrivals count and not what somebody presses on them.
+// /wwlogin/sso/login or /connect/qrconnect, where only arrivals count and not what somebody presses on them,
+// or that of the login panel's script, /node/open/js/wecom-jssdk-2.3.4.js.
 func (f *Fake) Calls(path string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -251,7 +252,7 @@ func fullPath(path string) string {
 // mustKnow returns the full path of an endpoint or page; f.mu is held.
 func (f *Fake) mustKnow(path string) string {
 	p := fullPath(path)
-	if endpoints[p] == nil && weixinEndpoints[p] == nil && f.added[p] == nil && !isPage(p) {
+	if endpoints[p] == nil && weixinEndpoints[p] == nil && f.added[p] == nil && !isPage(p) && p != panelPath {
 		panic("wecomtest: the fake has no " + path)
 	}
 	return p

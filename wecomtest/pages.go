@@ -263,11 +263,15 @@ func (v *visit) granted(who somebody, chosen []string) *answer {
 		fields = grantable(v.app, chosen)
 	}
 	k := v.f.issue(v.corp, v.app, who, v.scope, v.inApp, v.state, v.r.URL.Query().Get("redirect_uri"), fields)
-	return v.back("code=" + url.QueryEscape(k.Value))
+	a := v.back("code=" + url.QueryEscape(k.Value))
+	if framed := v.handed(k.Value, a.header.Get("Location")); framed != nil {
+		return framed
+	}
+	return a
 }
 
 func (v *visit) refused() *answer {
-	if v.f.settings.RefusalStays {
+	if v.f.settings.RefusalStays || v.framed() == "callback" {
 		return v.show("cancelled", nil)
 	}
 	return v.back("")
@@ -400,6 +404,7 @@ type view struct {
 	Text       string
 	QR         template.HTML
 	RedirectTo string
+	Told       *told
 }
 
 func (v *visit) view() view {
@@ -447,6 +452,7 @@ func (v *visit) view() view {
 func (v *visit) show(name string, data any) *answer {
 	w := v.view()
 	w.Data = data
+	w.Told = v.tells()
 	if name == "scan" {
 		w.QR = fakeQR(v.r.URL.RawQuery)
 	}
@@ -462,6 +468,9 @@ func (v *visit) failed(p problem) *answer {
 	if (!v.inApp || v.wx != nil) && p.Code != 0 {
 		w.Code = strconv.Itoa(p.Code)
 	}
+	if w.Told = v.tells(); w.Told != nil {
+		w.Told.ErrCode, w.Told.ErrMsg = strconv.Itoa(p.Code), w.Text
+	}
 	// The status of WeCom's own error pages is not documented; 400 keeps a test
 	// that looks at nothing but the status from taking one for success.
 	return v.render(http.StatusBadRequest, "failed", w)
@@ -475,7 +484,7 @@ func (v *visit) render(status int, name string, w view) *answer {
 	a := newAnswer(status, "text/html; charset=utf-8", b.Bytes())
 	a.header.Set("Cache-Control", "no-store")
 	a.header.Set("X-Content-Type-Options", "nosniff")
-	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'")
+	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; script-src "+frameHash)
 	return a
 }
 

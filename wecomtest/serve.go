@@ -104,8 +104,10 @@ func (f *Fake) serves(host, path string) bool {
 		return path == inAppPath || path == qrPath
 	case webHost:
 		return path == webPath
+	case cdnHost:
+		return path == panelPath
 	}
-	return api || isPage(path) || path == "/"
+	return api || isPage(path) || path == panelPath || path == "/"
 }
 
 // isAPI tells the server API from the pages; f.mu is held.
@@ -133,6 +135,8 @@ func (f *Fake) process(path string, r *http.Request) *answer {
 	switch {
 	case isPage(path):
 		return f.page(path, r)
+	case path == panelPath:
+		return panelScript(r)
 	case path == "/":
 		return f.index(r)
 	}
