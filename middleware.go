@@ -41,6 +41,7 @@ type Middleware struct {
 	observe   func(context.Context, Event)
 	log       *slog.Logger
 	proxies   []netip.Prefix
+	panel     *panelPage // nil: sign-ins go to WeCom's own pages
 }
 
 // A route is one of our own. The session is the request's, the zero session if it has none.
@@ -58,6 +59,8 @@ func (m *Middleware) Handler(next http.Handler) http.Handler { return m.wrap(nex
 
 // Optional is Handler for pages that anonymous people may see too: next is
 // called in either case, and [FromContext] tells whether somebody is signed in.
+// For an anonymous request it leaves the context alone: inside another
+// Middleware's Handler, that one's identity stays.
 func (m *Middleware) Optional(next http.Handler) http.Handler { return m.wrap(next, false) }
 
 // Routes returns a handler for the own routes and the files of
@@ -178,6 +181,10 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 	returnTo, _ := m.returnPath(m.requestTarget(r))
 	switch m.demands(r) {
 	case demandSignIn:
+		if m.wantsPanel(r) {
+			redirect(w, http.StatusFound, m.LoginURL(returnTo))
+			return
+		}
 		m.start(w, r, 0, returnTo)
 	case demandLoginPage:
 		redirect(w, http.StatusFound, m.LoginURL(returnTo))

@@ -79,6 +79,10 @@ type Options struct {
 	Scope string
 	// Page picks the sign-in page. Default: [PageAuto].
 	Page Page
+	// LoginPanel sends browsers to a page of our own, …/login, with WeCom's login panel in it, and
+	// not to the web-login page, which stays one press of a button away. WeCom's web-view goes to the
+	// in-app page all the same. Default: off.
+	LoginPanel bool
 	// Language of our pages and of WeCom's: "zh" or "en". Default: the browser's, else zh.
 	Language string
 
@@ -146,6 +150,10 @@ type Endpoints struct {
 	Authorize string
 	// WebLogin is the page for other browsers. Default: https://login.work.weixin.qq.com/wwlogin/sso/login
 	WebLogin string
+	// PanelScript is the script that LoginPanel loads: an absolute URL, or a path of
+	// the application's own, such as "/static/wecom-jssdk.js". Default:
+	// https://wwcdn.weixin.qq.com/node/open/js/wecom-jssdk-2.3.4.js
+	PanelScript string
 }
 
 // A Page says which of WeCom's two sign-in pages a browser is sent to.
@@ -185,6 +193,7 @@ func New(o Options) (*Middleware, error) {
 	c.keys(o)
 	c.sessions(o, callback)
 	c.rest(o)
+	c.panel(o)
 	home := c.home(o, callback)
 	if err := errors.Join(c...); err != nil {
 		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
@@ -226,6 +235,7 @@ func New(o Options) (*Middleware, error) {
 		log:       o.Logger,
 		proxies:   append([]netip.Prefix(nil), o.TrustedProxies...),
 	}
+	m.panel = newPanelPage(o, provider, m.origin)
 	if o.Recheck > 0 {
 		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce), last: map[string]time.Time{}}
 	}

@@ -14,6 +14,7 @@ var ownRoutes = map[string]route{
 	"signed-out": {"signed-out", (*Middleware).signedOut},
 	"attempt":    {"attempt", (*Middleware).scriptAttempt},
 	"session":    {"session", (*Middleware).scriptSession},
+	"wecom.js":   {"wecom.js", (*Middleware).helper},
 	"jssdk":      {"jssdk", (*Middleware).jssdk}, // with Options.JSSDK
 }
 
@@ -31,6 +32,10 @@ func (m *Middleware) login(w http.ResponseWriter, r *http.Request, _ session) {
 		var returnTo string
 		if asked := r.URL.Query()["return_to"]; len(asked) == 1 {
 			returnTo, _ = m.returnPath(asked[0])
+		}
+		if m.wantsPanel(r) && r.URL.Query().Get("panel") != "no" {
+			m.showPanel(w, r, returnTo)
+			return
 		}
 		m.start(w, r, 0, returnTo)
 	}

@@ -465,7 +465,7 @@ func TestScriptAttemptLost(t *testing.T) {
 	}
 }
 
-func TestScriptReplays(t *testing.T) {
+func TestT6_ScriptReplays(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()
 	m := w.mint(b)
@@ -522,7 +522,7 @@ func TestScriptDeliveredTwiceAtOnce(t *testing.T) {
 }
 
 // Another person signs in on the same browser: the first one's session ends, on the server too.
-func TestT6_ScriptSignInReplacesTheSession(t *testing.T) {
+func TestT8_ScriptSignInReplacesTheSession(t *testing.T) {
 	for name, carrier := range scriptCarriers {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, carrier)

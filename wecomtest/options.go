@@ -22,5 +22,7 @@ func (s *Server) Endpoints() wecom.Endpoints {
 		API:       s.URL(),
 		Authorize: s.URL() + inAppPath,
 		WebLogin:  s.URL() + webPath,
+
+		PanelScript: s.URL() + panelPath,
 	}
 }
