@@ -12,7 +12,7 @@ import "context"
 type Provider interface {
 	// App names the app that people sign in to. It is constant, and it is part
 	// of every cookie's name, signature and session: two middlewares whose
-	// providers differ in it never accept each other's.
+	// providers or callbacks differ never accept each other's.
 	App() App
 
 	// AuthorizeURL returns the absolute URL of the page where the browser signs

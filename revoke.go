@@ -22,7 +22,8 @@ const revocationSweep = time.Minute
 
 // Revoke ends all sessions of one person that began until now, whatever their
 // number: it writes one row that holds the time. Of id only the field that names
-// the person counts, for example Identity{UserID: "zhangsan"}. The person may sign in anew, if
+// the person counts, for example Identity{UserID: "zhangsan"}; who has several ids is
+// named by the first in the order of [Identity]. The person may sign in anew, if
 // Options.Authorize lets them.
 //
 // It works at once in this process and within two seconds in others that share

@@ -50,10 +50,11 @@ type TokenSource interface {
 // return soon after ctx ends.
 //
 // A store is an aid: if it fails, a source warns, keeps its token in memory and
-// fetches on its own.
+// fetches on its own. An error must not hold a token: it is logged.
 type TokenStore interface {
-	// Load returns the token under key, and the zero Token if there is none or
-	// it cannot be read as one. An error means that the medium failed.
+	// Load returns the token under key as it was stored, expired or not, and the
+	// zero Token if there is none or it cannot be read as one. An error means
+	// that the medium failed.
 	Load(ctx context.Context, key string) (Token, error)
 
 	// Update calls fn with the token under key while it holds the key's lock,
@@ -62,6 +63,7 @@ type TokenStore interface {
 	// is returned, wrapped or as it is. fn is called at most once. The lock is held
 	// by one caller of all processes; it outlives a fetch (fn may take 10 seconds), and
 	// that of a process that died is free again within 15 seconds.
+	// A token without a value is an error and is not stored.
 	// If fn's token could not be stored, Update returns it with an error.
 	Update(ctx context.Context, key string, fn func(ctx context.Context, current Token) (Token, error)) (Token, error)
 }
