@@ -43,6 +43,19 @@
 // Where WeCom's documents contradict each other or are silent, [Settings] and the fields of
 // [App] and [Member] choose, and their comments say so.
 //
+// # Weixin
+//
+// The same Fake is a Weixin (微信), for package weixin and other clients: a website app
+// ([Fake.WeixinWebsite]) with the page connect/qrconnect, an official account ([Fake.WeixinAccount])
+// with connect/oauth2/authorize, the calls below /sns/, and both token endpoints
+// with their rules: a token from cgi-bin/token kills the one before, one from
+// cgi-bin/stable_token is the same for everybody. Success has no errcode there.
+//
+//	app := fake.WeixinWebsite()
+//	site, err := weixin.NewWebsite(weixin.Options{AppID: app.AppID, Secret: wecom.NewSecret(app.Secret), Transport: fake.Transport()})
+//
+// [Fake.Start] serves it under the same address as WeCom's.
+//
 // # Faults and counts
 //
 // [Fake.Script] and [Fake.Always] make an endpoint or page misbehave: any errcode, any body or

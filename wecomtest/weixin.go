@@ -416,7 +416,7 @@ func (c *weixinCall) exchange() any {
 
 func (g *weixinGrant) reply(f *Fake) weixinGrantReply {
 	r := weixinGrantReply{
-		AccessToken: g.access, ExpiresIn: int64(g.accessEnds.Sub(f.now()) / time.Second), RefreshToken: g.refresh,
+		AccessToken: g.access, ExpiresIn: secondsTo(g.accessEnds, f.now()), RefreshToken: g.refresh,
 		OpenID: g.user.openID(g.app), Scope: g.scope,
 	}
 	if g.user.Snapshot {
@@ -505,6 +505,11 @@ func (c *weixinCall) userInfo() any {
 		OpenID: g.user.openID(g.app), Nickname: g.user.Nickname, Avatar: g.user.Avatar, Privilege: []string{},
 		UnionID: g.user.unionID(c.f.weixin.apps[g.app]),
 	}
+}
+
+// secondsTo rounds up: what was made a moment ago still has its whole life.
+func secondsTo(end, now time.Time) int64 {
+	return int64((end.Sub(now) + time.Second - 1) / time.Second)
 }
 
 // --- an official account's access token
@@ -622,7 +627,7 @@ func (c *weixinCall) newToken(a *WeixinApp, stable bool) *weixinToken {
 }
 
 func (c *weixinCall) tokenReply(t *weixinToken) weixinTokenReply {
-	return weixinTokenReply{t.value, int64(t.expires.Sub(c.f.now()) / time.Second)}
+	return weixinTokenReply{t.value, secondsTo(t.expires, c.f.now())}
 }
 
 // follower answers cgi-bin/user/info: everybody follows the account.

@@ -2,7 +2,6 @@ package weixin
 
 import (
 	"context"
-	"errors"
 
 	"github.com/wecomauth/wecom"
 )
@@ -24,11 +23,11 @@ type OfficialAccount struct {
 // NewOfficialAccount returns the provider for o, or an error that joins all
 // mistakes in o. It does no I/O and starts no goroutine.
 func NewOfficialAccount(o Options) (*OfficialAccount, error) {
-	wrong := append(o.check(), o.checkAccount()...)
-	if o.Secret.Reveal() == "" && o.TokenSource != nil {
-		wrong = append(wrong, errors.New("Secret is missing: codes are exchanged with it"))
-	}
-	if err := joined(wrong); err != nil {
+	var c checks
+	c.both(o)
+	c.account(o)
+	c.signIn(o)
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	return newOfficialAccount(o)
@@ -55,7 +54,10 @@ func newOfficialAccount(o Options) (*OfficialAccount, error) {
 // Transport and Logger; Secret may be empty if there is a TokenSource. It does no
 // I/O. If o is not valid, the client is nil and the error joins all mistakes.
 func NewClient(o Options) (*wecom.Client, error) {
-	if err := joined(append(o.check(), o.checkAccount()...)); err != nil {
+	var c checks
+	c.both(o)
+	c.account(o)
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	a, err := newOfficialAccount(o)

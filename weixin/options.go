@@ -71,38 +71,54 @@ type Endpoints struct {
 // appIDForm is wider than what Weixin gives out, for fakes and proxies.
 var appIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 
-// check returns all that is wrong with what both kinds of app use of o.
-func (o Options) check() []error {
-	var wrong []error
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+// checks collects what is wrong with options.
+type checks []error
+
+func (c *checks) bad(format string, args ...any) { *c = append(*c, fmt.Errorf(format, args...)) }
+
+// err joins what was found.
+func (c checks) err() error {
+	if len(c) == 0 {
+		return nil
+	}
+	return fmt.Errorf("weixin: these options cannot work:\n%w", errors.Join(c...))
+}
+
+// both checks what both kinds of app use of o.
+func (c *checks) both(o Options) {
 	switch {
 	case o.AppID == "":
-		bad("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
+		c.bad("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
 	case !appIDForm.MatchString(o.AppID):
-		bad("AppID %.80q: want letters, digits, - and _ only", o.AppID)
+		c.bad("AppID %.80q: want letters, digits, - and _ only", o.AppID)
 	case strings.HasPrefix(o.AppID, "ww"):
-		bad("AppID %q is a WeCom corp id (企业ID): a Weixin app's begins with wx", o.AppID)
+		c.bad("AppID %q is a WeCom corp id (企业ID): a Weixin app's begins with wx", o.AppID)
 	}
 	switch secret := o.Secret.Reveal(); {
 	case secret == "" && o.TokenSource == nil:
-		bad("Secret is missing: it is the app's AppSecret")
+		c.bad("Secret is missing: it is the app's AppSecret")
 	case strings.TrimSpace(secret) != secret:
-		bad("Secret begins or ends with white space")
+		c.bad("Secret begins or ends with white space")
 	}
 	for _, e := range []struct{ name, url string }{{"API", o.Endpoints.API}, {"Pages", o.Endpoints.Pages}} {
 		if e.url != "" && !acceptable(e.url) {
-			bad("Endpoints.%s: want an absolute https URL without user, query and fragment (http is accepted for loopback only)", e.name)
+			c.bad("Endpoints.%s: want an absolute https URL without user, query and fragment (http is accepted for loopback only)", e.name)
 		}
 	}
-	return wrong
 }
 
-// checkAccount returns what is wrong with what only official accounts use of o.
-func (o Options) checkAccount() (wrong []error) {
+// account checks what only official accounts use of o.
+func (c *checks) account(o Options) {
 	if o.TokenSource != nil && (o.TokenStore != nil || o.ClassicToken) {
-		wrong = append(wrong, errors.New("TokenStore and ClassicToken do nothing when TokenSource is set: leave them out"))
+		c.bad("TokenStore and ClassicToken do nothing when TokenSource is set: leave them out")
 	}
-	return wrong
+}
+
+// signIn checks what is needed besides for people to sign in.
+func (c *checks) signIn(o Options) {
+	if o.Secret.Reveal() == "" && o.TokenSource != nil { // else both has said so
+		c.bad("Secret is missing: codes are exchanged with it")
+	}
 }
 
 func acceptable(address string) bool {
@@ -113,13 +129,6 @@ func acceptable(address string) bool {
 	ip := net.ParseIP(u.Hostname())
 	loopback := strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
 	return u.Scheme == "https" || u.Scheme == "http" && loopback
-}
-
-func joined(wrong []error) error {
-	if len(wrong) == 0 {
-		return nil
-	}
-	return fmt.Errorf("weixin: these options cannot work:\n%w", errors.Join(wrong...))
 }
 
 // newApp makes what both kinds have from options that are valid.

@@ -2,7 +2,6 @@ package weixin
 
 import (
 	"context"
-	"errors"
 
 	"github.com/wecomauth/wecom"
 )
@@ -15,14 +14,13 @@ type Website struct{ app *app }
 // NewWebsite returns the provider for o, or an error that joins all mistakes in
 // o. It does no I/O and starts no goroutine.
 func NewWebsite(o Options) (*Website, error) {
-	wrong := o.check()
+	var c checks
+	c.both(o)
+	c.signIn(o)
 	if o.TokenStore != nil || o.TokenSource != nil || o.ClassicToken {
-		wrong = append(wrong, errors.New("TokenStore, TokenSource and ClassicToken belong to official accounts: a website app has no access token of its own"))
+		c.bad("TokenStore, TokenSource and ClassicToken belong to official accounts: a website app has no access token of its own")
 	}
-	if o.Secret.Reveal() == "" && o.TokenSource != nil {
-		wrong = append(wrong, errors.New("Secret is missing: it is the app's AppSecret"))
-	}
-	if err := joined(wrong); err != nil {
+	if err := c.err(); err != nil {
 		return nil, err
 	}
 	return &Website{newApp(o)}, nil

@@ -1,0 +1,265 @@
+package wecomtest_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+const (
+	wxAPI   = "https://api.weixin.qq.com"
+	wxPages = "https://open.weixin.qq.com"
+	shop    = "https://shop.example.com"
+)
+
+func wxCode(f *wecomtest.Fake, app, scope string) string {
+	return f.IssueCode(wecomtest.Grant{Who: "xiaoming", WeixinAppID: app, Scope: scope})
+}
+
+func wxExchange(f *wecomtest.Fake, a wecomtest.WeixinApp, code string) map[string]any {
+	return get(f.Client(), wxAPI+"/sns/oauth2/access_token?appid="+a.AppID+"&secret="+a.Secret+"&grant_type=authorization_code&code="+url.QueryEscape(code))
+}
+
+func TestWeixinExchange(t *testing.T) {
+	f := wecomtest.New()
+	web, acc := f.WeixinWebsite(), f.WeixinAccount()
+
+	v := wxExchange(f, web, wxCode(f, web.AppID, ""))
+	assert.NotContains(t, v, "errcode", "success has none")
+	assert.Equal(t, "snsapi_login", v["scope"])
+	assert.EqualValues(t, 7200, v["expires_in"])
+	assert.Equal(t, f.OpenID(web.AppID, "xiaoming"), v["openid"])
+	assert.Regexp(t, `^o[0-9A-Za-z_-]{27}$`, v["openid"])
+	union := v["unionid"]
+	assert.NotEmpty(t, union)
+
+	base := wxExchange(f, acc, wxCode(f, acc.AppID, ""))
+	assert.Equal(t, "snsapi_base", base["scope"])
+	assert.NotContains(t, base, "unionid")
+	assert.NotEqual(t, v["openid"], base["openid"])
+	full := wxExchange(f, acc, wxCode(f, acc.AppID, "snsapi_userinfo"))
+	assert.Equal(t, union, full["unionid"])
+	acc.NoUnion = true
+	f.AddWeixinApp(acc)
+	assert.NotContains(t, wxExchange(f, acc, wxCode(f, acc.AppID, "snsapi_userinfo")), "unionid")
+
+	used := wxCode(f, web.AppID, "")
+	wxExchange(f, web, used)
+	for desc, tt := range map[string]struct {
+		app  wecomtest.WeixinApp
+		code string
+		want int
+	}{
+		"used":         {web, used, 40163},
+		"unknown":      {web, "x", 40029},
+		"another's":    {acc, wxCode(f, web.AppID, ""), 40029},
+		"WeCom's":      {web, f.IssueCode(wecomtest.Grant{Who: "lisi"}), 40029},
+		"none":         {web, "", 41008},
+		"wrong secret": {wecomtest.WeixinApp{AppID: web.AppID, Secret: "x"}, "x", 40125},
+		"no secret":    {wecomtest.WeixinApp{AppID: web.AppID}, "x", 41004},
+		"wrong app":    {wecomtest.WeixinApp{AppID: "wx0", Secret: "x"}, "x", 40013},
+		"no app":       {wecomtest.WeixinApp{}, "x", 41002},
+	} {
+		v := wxExchange(f, tt.app, tt.code)
+		assert.EqualValues(t, tt.want, v["errcode"], desc)
+		assert.Regexp(t, `, rid: [0-9]{8}-[0-9]{8}-[0-9]{8}$`, v["errmsg"], desc)
+		assert.Len(t, v, 2, desc)
+	}
+	assert.Equal(t, 2, f.Sent(used))
+}
+
+func TestWeixinHeadersAreLifes(t *testing.T) {
+	f := wecomtest.New()
+	for path, want := range map[string]string{"/sns/userinfo": "text/plain", "/cgi-bin/token": "application/json; encoding=utf-8"} {
+		res, err := f.Client().Get(wxAPI + path)
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		assert.Equal(t, want, res.Header.Get("Content-Type"))
+		assert.Equal(t, 200, res.StatusCode)
+	}
+}
+
+func TestWeixinTokens(t *testing.T) {
+	f := wecomtest.New()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.SetClock(func() time.Time { return now })
+	acc := f.WeixinAccount()
+	classic := func() string {
+		v := get(f.Client(), wxAPI+"/cgi-bin/token?grant_type=client_credential&appid="+acc.AppID+"&secret="+acc.Secret)
+		require.NotContains(t, v, "errcode")
+		return v["access_token"].(string)
+	}
+	stable := func(force string) map[string]any {
+		return post(f.Client(), wxAPI+"/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"`+acc.AppID+`","secret":"`+acc.Secret+`"`+force+`}`)
+	}
+	const forced = `,"force_refresh":true`
+	use := func(token string) any {
+		return get(f.Client(), wxAPI+"/cgi-bin/user/info?access_token="+token+"&openid="+f.OpenID(acc.AppID, "xiaoming"))["errcode"]
+	}
+
+	one := classic()
+	two := classic()
+	assert.NotEqual(t, one, two)
+	assert.Nil(t, use(one), "both live for five minutes")
+	assert.Nil(t, use(two))
+	now = now.Add(5 * time.Minute)
+	assert.EqualValues(t, 42001, use(one))
+	assert.Nil(t, use(two))
+	f.Configure(func(s *wecomtest.Settings) { s.ClassicOverlap = 0 })
+	three := classic()
+	assert.EqualValues(t, 40001, use(two), "killed at once")
+
+	s := stable("")["access_token"].(string)
+	assert.Equal(t, s, stable("")["access_token"], "the same to everybody")
+	assert.Nil(t, use(s))
+	assert.Nil(t, use(three), "the two know nothing of one another")
+	now = now.Add(2*time.Hour - 5*time.Minute)
+	renewed := stable("")["access_token"].(string)
+	assert.NotEqual(t, s, renewed, "five minutes early")
+	assert.Nil(t, use(s))
+	now = now.Add(5 * time.Minute)
+	assert.EqualValues(t, 42001, use(s))
+
+	fresh := stable(forced)["access_token"].(string)
+	assert.NotEqual(t, renewed, fresh)
+	assert.EqualValues(t, 40001, use(renewed), "killed at once")
+	assert.EqualValues(t, 45011, stable(forced)["errcode"], "30 seconds apart")
+	for range 19 {
+		now = now.Add(30 * time.Second)
+		assert.NotContains(t, stable(forced), "errcode")
+	}
+	now = now.Add(30 * time.Second)
+	assert.EqualValues(t, 45009, stable(forced)["errcode"], "20 a day")
+	assert.NotContains(t, stable(""), "errcode", "the normal mode goes on")
+	now = now.Add(24 * time.Hour)
+	assert.NotContains(t, stable(forced), "errcode")
+	for range 10000 {
+		stable("")
+	}
+	assert.EqualValues(t, 45011, stable("")["errcode"], "10,000 a minute")
+
+	last := classic()
+	f.KillTokens()
+	assert.EqualValues(t, 40001, use(last))
+	last = classic()
+	f.ExpireTokens()
+	assert.EqualValues(t, 42001, use(last))
+	assert.EqualValues(t, 40001, use("x"))
+	assert.EqualValues(t, 41001, use(""))
+
+	acc.ListedIPs = []string{"198.51.100.1"}
+	f.AddWeixinApp(acc)
+	v := stable("")
+	assert.EqualValues(t, 40164, v["errcode"])
+	assert.Contains(t, v["errmsg"], "203.0.113.7")
+	web := f.WeixinWebsite()
+	v = get(f.Client(), wxAPI+"/cgi-bin/token?grant_type=client_credential&appid="+web.AppID+"&secret="+web.Secret)
+	assert.EqualValues(t, 48001, v["errcode"], "a website has no token")
+}
+
+func TestWeixinPages(t *testing.T) {
+	f := wecomtest.New()
+	web, acc := f.WeixinWebsite(), f.WeixinAccount()
+	qr := wxPages + "/connect/qrconnect?appid=" + web.AppID + "&redirect_uri=" + url.QueryEscape(shop+"/in?a=b") + "&response_type=code&scope=snsapi_login&state=s1&lang=en#wechat_redirect"
+	in := wxPages + "/connect/oauth2/authorize?appid=" + acc.AppID + "&redirect_uri=" + url.QueryEscape(shop+"/in") + "&response_type=code&scope=snsapi_userinfo&state=s1#wechat_redirect"
+	b := f.Browser(shop, nil)
+
+	res := b.Get(qr)
+	assert.Equal(t, 200, res.Status)
+	assert.Contains(t, res.Body, "Sign in with Weixin")
+	assert.Contains(t, res.Body, "小红")
+	assert.NotContains(t, res.Body, "WeCom")
+	b.StopAt(func(r *http.Request) bool { return r.URL.Path == "/in" })
+	res = b.PostForm(qr, url.Values{"who": {"xiaohong"}})
+	assert.True(t, res.Held)
+	assert.Regexp(t, `^`+regexp.QuoteMeta(shop)+`/in\?a=b&code=[0-9A-Za-z_-]{32}&state=s1`, res.URL)
+	assert.Equal(t, "xiaohong", f.Codes()[0].Who)
+
+	res = b.Get(in)
+	assert.Contains(t, res.Body, "谁在用这台手机")
+	res = b.PostForm(in, url.Values{"who": {"xiaoming"}})
+	assert.Contains(t, res.Body, "申请使用", "the consent page")
+	assert.Contains(t, b.Get(in).Body, "申请使用", "this browser remembers who it is")
+	assert.True(t, b.PostForm(in, url.Values{"who": {"xiaoming"}, "action": {"allow"}}).Held)
+	silent := strings.Replace(in, "snsapi_userinfo", "snsapi_base", 1)
+	assert.True(t, b.Get(silent).Held, "and snsapi_base asks nothing")
+	res = b.PostForm(in, url.Values{"action": {"refuse"}})
+	assert.True(t, res.Held)
+	assert.NotContains(t, res.URL, "code=")
+	assert.Contains(t, b.PostForm(in, url.Values{"action": {"switch"}}).Body, "谁在用这台手机")
+
+	change := func(address, from, to string) string {
+		require.Contains(t, address, from)
+		return strings.Replace(address, from, to, 1)
+	}
+	for desc, address := range map[string]string{
+		"unknown app":          change(qr, web.AppID, "wx0"),
+		"an account's QR":      change(qr, web.AppID, acc.AppID),
+		"a website inside":     change(in, acc.AppID, web.AppID),
+		"another scope":        change(qr, "snsapi_login", "snsapi_base"),
+		"no scope":             change(in, "snsapi_userinfo", ""),
+		"no redirect_uri":      change(qr, "redirect_uri", "redirect"),
+		"no response_type":     change(in, "response_type", "type"),
+		"a state with a dash":  change(in, "state=s1", "state=s-1"),
+		"without the fragment": change(qr, "#wechat_redirect", ""),
+	} {
+		assert.Equal(t, 400, b.GetNoFollow(address).Status, desc)
+	}
+	web.Domain, acc.Domain = "other.example.com", "SHOP.example.com"
+	f.AddWeixinApp(web)
+	f.AddWeixinApp(acc)
+	res = b.Get(qr)
+	assert.Equal(t, 400, res.Status)
+	assert.Contains(t, res.Body, "10003")
+	assert.Equal(t, 200, b.Get(in).Status)
+
+	f.Configure(func(s *wecomtest.Settings) { s.ClientOnly = true })
+	assert.Equal(t, 400, b.Get(in).Status)
+	assert.Equal(t, 400, b.SetUserAgent(wecomtest.UserAgentWeComIOS).Get(in).Status)
+	assert.Equal(t, 200, b.SetUserAgent(wecomtest.UserAgentWeixin).Get(in).Status)
+
+}
+
+// One address serves both platforms' APIs, and the production names each its own.
+func TestWeixinBesideWeCom(t *testing.T) {
+	f := wecomtest.New()
+	assert.NotContains(t, get(f.Client(), api+"token"), "access_token", "WeCom has no such endpoint")
+	res, err := f.Client().Get(wxAPI + "/cgi-bin/gettoken")
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	assert.Equal(t, 404, res.StatusCode, "nor has Weixin")
+
+	s, err := f.Start("")
+	require.NoError(t, err)
+	defer s.Close()
+	acc := f.WeixinAccount()
+	c := http.DefaultClient
+	assert.EqualValues(t, 41002, get(c, s.URL()+"/cgi-bin/gettoken")["errcode"])
+	v := get(c, s.URL()+"/cgi-bin/token?grant_type=client_credential&appid="+acc.AppID+"&secret="+acc.Secret)
+	token, _ := v["access_token"].(string)
+	assert.NotEmpty(t, token)
+
+	f.Handle("/datacube/getusersummary", func(*http.Request) any { return map[string]any{"list": []any{}} })
+	assert.Contains(t, get(c, s.URL()+"/datacube/getusersummary?access_token="+token), "list")
+	assert.EqualValues(t, 40001, get(f.Client(), wxAPI+"/datacube/getusersummary?access_token=x")["errcode"])
+	f.Always("/sns/userinfo", wecomtest.Fault{ErrCode: 48001})
+	assert.Contains(t, get(f.Client(), wxAPI+"/sns/userinfo")["errmsg"], "rid: ")
+	assert.NotContains(t, get(f.Client(), wxAPI+"/sns/userinfo")["errmsg"], "hint")
+}
+
+func TestWeixinMisspeltNamesPanic(t *testing.T) {
+	f := wecomtest.New()
+	assert.Panics(t, func() { f.OpenID("wx0", "nobody") })
+	assert.Panics(t, func() { f.ChangePassword("nobody") })
+	assert.Panics(t, func() { f.IssueCode(wecomtest.Grant{Who: "zhangsan", WeixinAppID: f.WeixinWebsite().AppID}) })
+	assert.Panics(t, func() { f.IssueCode(wecomtest.Grant{Who: "xiaoming", WeixinAppID: "wx0"}) })
+	assert.Panics(t, func() { f.Calls("/sns/nothing") })
+}
