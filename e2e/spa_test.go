@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -465,4 +469,45 @@ func TestFetchAfterExpiryInTwoTabs(t *testing.T) {
 		p.until(`window.wecom`)
 		assert.Equal(t, "zhangsan", eval[string](p, `wecom.me().then(id => id.user_id)`))
 	}
+}
+
+func TestSPAExample(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "spa")
+	build := exec.Command("go", "build", "-o", program, "./examples/spa")
+	build.Dir = ".."
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	site := startProgram(t, program)
+
+	p := newPage(t, "zh-CN")
+	p.open(site + "/#/")
+	p.until(`document.querySelector("main").innerText === "This page is for everybody."`)
+	eval[string](p, `location.hash = "#/orders/7"`)
+	p.scan("wangwu")
+	p.until(fmt.Sprintf(`location.href === %s && document.querySelector("main").innerText === "Order 7, as wangwu sees it."`, quoted(site+"/#/orders/7")))
+	p.until(`document.getElementById("out").checkVisibility()`)
+	eval[bool](p, `setTimeout(() => document.getElementById("out").click(), 0) > 0`)
+	p.arrives(site + "/wecom/signed-out")
+	assert.Contains(t, p.text(), "已退出登录")
+	p.open(site + "/")
+	assert.Equal(t, 401, p.fetch("/api/me").Status)
+}
+
+// startProgram runs an example and returns the origin of its site.
+func startProgram(t *testing.T, program string) string {
+	t.Helper()
+	cmd := exec.Command(program)
+	cmd.Env = []string{"ADDR=127.0.0.1:0", "FAKE_ADDR=127.0.0.1:0"}
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	found := openLine.FindStringSubmatch(lines.Text())
+	require.NotNil(t, found, lines.Text())
+	return found[1]
 }

@@ -1,0 +1,89 @@
+// Spa is a single-page application behind WeCom's sign-in: plain JavaScript, routes in
+// the fragment, no build step. Without configuration it brings a fake WeCom along.
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+//go:embed static
+var files embed.FS
+
+func main() {
+	listener, err := net.Listen("tcp", env("ADDR", "127.0.0.1:8080"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	site := "http://" + listener.Addr().String()
+	auth, err := wecom.New(options(site))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("Open %s/ in a browser (Ctrl-C ends).\n", site)
+	server := &http.Server{Handler: routes(auth), ReadHeaderTimeout: 10 * time.Second}
+	log.Fatal(server.Serve(listener))
+}
+
+// routes leaves the page and its script to everybody and the API to people who are signed
+// in. A sign-in then starts in the page, which alone knows its fragment.
+func routes(auth *wecom.Middleware) http.Handler {
+	static, err := fs.Sub(files, "static")
+	if err != nil {
+		panic(err) // only a mistake in this file gets here
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServerFS(static))
+	mux.Handle("/wecom/", auth.Routes()) // callback, login, wecom.js and so on
+	mux.Handle("/api/", auth.Handler(http.HandlerFunc(me)))
+	return mux
+}
+
+func me(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/api/me" {
+		http.NotFound(w, r)
+		return
+	}
+	id, _ := wecom.FromContext(r.Context())
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(id)
+}
+
+// options are from the environment, or a fake WeCom's.
+func options(site string) wecom.Options {
+	o := wecom.Options{
+		CorpID:      os.Getenv("WECOM_CORP_ID"),
+		AgentID:     os.Getenv("WECOM_AGENT_ID"),
+		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
+		CallbackURL: env("WECOM_CALLBACK_URL", site+"/wecom/callback"),
+		LoginPanel:  true,
+	}
+	if o.CorpID == "" {
+		fake := wecomtest.New()
+		server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		o.CorpID, o.AgentID, o.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
+		o.Endpoints = server.Endpoints()
+	}
+	return o
+}
+
+func env(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
