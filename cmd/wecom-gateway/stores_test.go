@@ -210,12 +210,12 @@ func (c *client) outage(t *testing.T, rate int, stop <-chan struct{}) *outage {
 	}
 }
 
-// seconds is how long the session store stays away: 30 when GATEWAY_OUTAGE says so.
-func seconds(everyday int) time.Duration {
-	if n, err := strconv.Atoi(os.Getenv("GATEWAY_OUTAGE")); err == nil {
-		everyday = n
+// length is how long the session store stays away, by default: GATEWAY_OUTAGE=30s makes it longer.
+func length(everyday time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("GATEWAY_OUTAGE")); err == nil {
+		return d
 	}
-	return time.Duration(everyday) * time.Second
+	return everyday
 }
 
 func TestB16_SessionStoreIsStopped(t *testing.T) {
@@ -228,7 +228,7 @@ func TestB16_SessionStoreIsStopped(t *testing.T) {
 
 	redis.kill()
 	stop := make(chan struct{})
-	time.AfterFunc(seconds(3), func() { close(stop) })
+	time.AfterFunc(length(2500*time.Millisecond), func() { close(stop) })
 	o := c.outage(t, 50, stop)
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects)
@@ -243,7 +243,7 @@ func TestB16_SessionStoreIsStopped(t *testing.T) {
 	back := time.Now()
 	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
 	took := time.Since(back)
-	assert.Less(t, took, time.Second)
+	assert.Less(t, took, 500*time.Millisecond) // the client's own pause between dials is a second
 	for range 50 {
 		assert.Equal(t, 200, c.script("/page").StatusCode)
 	}
@@ -259,7 +259,7 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 
 	redis.signal(syscall.SIGSTOP)
 	stop := make(chan struct{})
-	time.AfterFunc(seconds(3), func() { close(stop) })
+	time.AfterFunc(length(3*time.Second), func() { close(stop) })
 	o := c.outage(t, 50, stop)
 	redis.signal(syscall.SIGCONT)
 	assert.Empty(t, o.wrong)
@@ -286,7 +286,7 @@ func TestPostgresGoesAndComes(t *testing.T) {
 	c := g.signedIn() // the table is made now
 	front.set(false)
 	stop := make(chan struct{})
-	time.AfterFunc(seconds(2), func() { close(stop) })
+	time.AfterFunc(length(2*time.Second), func() { close(stop) })
 	o := c.outage(t, 50, stop)
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects+o.cookies)
