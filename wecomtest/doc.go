@@ -1,5 +1,5 @@
 // Package wecomtest is a fake WeCom (企业微信) for tests and demonstrations: the
-// server API, the two sign-in pages, a demo corp, and a scripted browser that
+// server API, the two sign-in pages, the login panel, a demo corp, and a scripted browser that
 // walks through all of it in one process, under real https names and without a
 // socket.
 //
