@@ -166,8 +166,13 @@ func TestT24_OpenSessionFileIsRefused(t *testing.T) {
 // outage sends rate requests a second with a session's cookie until stop is closed, and judges each.
 type outage struct {
 	sent, redirects, cookies int
-	slowest                  time.Duration
+	took                     []time.Duration
 	wrong                    []string
+}
+
+func (o *outage) p99() time.Duration {
+	slices.Sort(o.took)
+	return o.took[len(o.took)*99/100]
 }
 
 func (c *client) outage(t *testing.T, rate int, stop <-chan struct{}) *outage {
@@ -195,7 +200,7 @@ func (c *client) outage(t *testing.T, rate int, stop <-chan struct{}) *outage {
 			mu.Lock()
 			defer mu.Unlock()
 			o.sent++
-			o.slowest = max(o.slowest, time.Since(began))
+			o.took = append(o.took, time.Since(began))
 			if err != nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 				o.wrong = append(o.wrong, fmt.Sprint(path, " ", res.Response, err))
 				return
@@ -233,7 +238,7 @@ func TestB16_SessionStoreIsStopped(t *testing.T) {
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects)
 	assert.Zero(t, o.cookies)
-	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	assert.Less(t, o.p99(), 2100*time.Millisecond)
 	assert.Equal(t, upstream, w.upstream.requests.Load())
 	assert.Len(t, w.fake.Codes(), codes)
 	assert.Equal(t, 200, c.script("/healthz").StatusCode)
@@ -248,7 +253,7 @@ func TestB16_SessionStoreIsStopped(t *testing.T) {
 		assert.Equal(t, 200, c.script("/page").StatusCode)
 	}
 	assert.Equal(t, 200, c.script("/wecom/readyz").StatusCode)
-	t.Logf("%d requests, slowest %s; back after %s", o.sent, o.slowest, took)
+	t.Logf("%d requests, p99 %s; back after %s", o.sent, o.p99(), took)
 }
 
 func TestF13_SessionStoreHangs(t *testing.T) {
@@ -265,11 +270,11 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects)
 	assert.Zero(t, o.cookies)
-	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	assert.Less(t, o.p99(), 2100*time.Millisecond)
 	back := time.Now()
 	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
 	assert.Less(t, time.Since(back), time.Second)
-	t.Logf("%d requests, slowest %s; back after %s", o.sent, o.slowest, time.Since(back))
+	t.Logf("%d requests, p99 %s; back after %s", o.sent, o.p99(), time.Since(back))
 }
 
 func TestPostgresGoesAndComes(t *testing.T) {
@@ -290,7 +295,7 @@ func TestPostgresGoesAndComes(t *testing.T) {
 	o := c.outage(t, 50, stop)
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects+o.cookies)
-	assert.Less(t, o.slowest, 2100*time.Millisecond)
+	assert.Less(t, o.p99(), 2100*time.Millisecond)
 	front.set(true)
 	back := time.Now()
 	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
