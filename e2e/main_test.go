@@ -27,6 +27,14 @@ func often(fewer, n int) int {
 var scratch string
 
 func TestMain(m *testing.M) {
+	if orders := os.Getenv(replicaVariable); orders != "" { // one of a fleet
+		redis.SetLogger(quiet{})
+		if err := replicate(orders); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run(m))
 }
 
