@@ -163,13 +163,23 @@ func (m *Middleware) admit(ctx context.Context, code string) (session, error) {
 // welcome gives the browser its new session and sends it to the page that it
 // came for. The code leaves the address bar with this redirect.
 func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) {
-	if err := m.sessions.attach(w, r, fresh, old); err != nil {
+	if err := m.attach(w, r, in, fresh, old); err != nil {
 		w.Header().Del("Set-Cookie")
 		m.failSignIn(w, r, in, storeFailure(err))
 		return
 	}
 	m.markSpent(w, in)
 	redirect(w, http.StatusSeeOther, m.landing(in.held.ReturnTo))
+}
+
+// attach gives the browser its new session in place of the old one, except if the
+// same person has signed in with another tab meanwhile: ending that session
+// would break what the tab is loading.
+func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) error {
+	if old.live() && !in.held.SignedIn && old.who.id.Key() == fresh.who.id.Key() {
+		return nil
+	}
+	return m.sessions.attach(w, r, fresh, old)
 }
 
 // markSpent keeps the attempt's cookie a little longer: a second delivery finds
@@ -195,7 +205,9 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 		return
 	}
 	m.logRestart(r, cause)
-	m.start(w, r, in.state.Number+1, in.held.ReturnTo)
+	a := attempt.New(in.state.Number+1, time.Now(), in.held.ReturnTo)
+	a.SignedIn = in.held.SignedIn
+	m.start(w, r, a)
 }
 
 // failSignIn answers with a page whose button asks again from our own origin.

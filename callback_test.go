@@ -370,6 +370,29 @@ func testT7_B6_TenTabs(t *testing.T, on platform) {
 	wg.Wait()
 }
 
+// A tab that signs in while another does must not end what the other is loading;
+// signing in again on purpose ends the earlier session (T8).
+func TestT7_ATabDoesNotEndAnothersSession(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	first, second := w.held(b.Tab(), "/1"), w.held(b.Tab(), "/2")
+	require.Equal(t, 200, b.Tab().Follow(first).Status)
+	loading := b.Cookies("/")
+	assert.Equal(t, `hello "zhangsan" true /2`, b.Tab().Follow(second).Body)
+	status := func() int {
+		r := request("GET", "/api")
+		for _, c := range loading {
+			r.AddCookie(c)
+		}
+		return do(w.app, r).Code
+	}
+	assert.Equal(t, 200, status())
+
+	assert.Equal(t, 200, b.Get("/wecom/login").Status)
+	assert.NotEqual(t, 200, status(), "on purpose")
+	assert.Equal(t, 200, b.Get("/").Status)
+}
+
 func TestT7_PendingAttemptsStaySmall(t *testing.T) { everyPlatform(t, testT7_PendingAttemptsStaySmall) }
 
 func testT7_PendingAttemptsStaySmall(t *testing.T, on platform) {

@@ -185,7 +185,7 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 			redirect(w, http.StatusFound, m.LoginURL(returnTo))
 			return
 		}
-		m.start(w, r, 0, returnTo)
+		m.start(w, r, attempt.New(0, time.Now(), returnTo))
 	case demandLoginPage:
 		redirect(w, http.StatusFound, m.LoginURL(returnTo))
 	case demandCookies:
@@ -292,11 +292,11 @@ func prefetch(r *http.Request) bool {
 	return false
 }
 
-// start sends the browser to WeCom with a new attempt. number counts the
+// start sends the browser to WeCom with a new attempt, whose number counts the
 // restarts since the person last did something.
-func (m *Middleware) start(w http.ResponseWriter, r *http.Request, number int, returnTo string) {
-	a := m.mint(w, r, number, returnTo)
-	m.observe(r.Context(), Event{Name: "start", Outcome: startOutcome(number)})
+func (m *Middleware) start(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
+	m.hold(w, r, a)
+	m.observe(r.Context(), Event{Name: "start", Outcome: startOutcome(a.Number)})
 	redirect(w, http.StatusFound, m.provider.AuthorizeURL(m.describe(r, a)))
 }
 
@@ -307,9 +307,8 @@ func startOutcome(number int) string {
 	return "first"
 }
 
-// mint makes an attempt, gives the browser its cookie and takes away those that are too many.
-func (m *Middleware) mint(w http.ResponseWriter, r *http.Request, number int, returnTo string) attempt.Attempt {
-	a := attempt.New(number, time.Now(), returnTo)
+// hold gives the browser the attempt's cookie and takes away those that are too many.
+func (m *Middleware) hold(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
 	value := m.keys.Cookie(a)
 	m.cookie.set(w, a.Suffix(), value, attemptLife)
 	var have []attempt.Cookie
@@ -319,7 +318,6 @@ func (m *Middleware) mint(w http.ResponseWriter, r *http.Request, number int, re
 	for _, name := range m.keys.Prune(m.cookie.prefix, have, attempt.Cookie{Name: m.cookie.name(a.Suffix()), Value: value}) {
 		m.cookie.drop(w, strings.TrimPrefix(name, m.cookie.prefix+"-"))
 	}
-	return a
 }
 
 func (m *Middleware) describe(r *http.Request, a attempt.Attempt) Attempt {

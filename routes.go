@@ -2,6 +2,7 @@ package wecom
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/pages"
@@ -19,7 +20,7 @@ var ownRoutes = map[string]route{
 }
 
 // login starts a sign-in because a person asked for one.
-func (m *Middleware) login(w http.ResponseWriter, r *http.Request, _ session) {
+func (m *Middleware) login(w http.ResponseWriter, r *http.Request, s session) {
 	switch {
 	case r.Method == http.MethodHead:
 		w.WriteHeader(http.StatusNoContent)
@@ -37,7 +38,9 @@ func (m *Middleware) login(w http.ResponseWriter, r *http.Request, _ session) {
 			m.showPanel(w, r, returnTo)
 			return
 		}
-		m.start(w, r, 0, returnTo)
+		a := attempt.New(0, time.Now(), returnTo)
+		a.SignedIn = s.live()
+		m.start(w, r, a)
 	}
 }
 

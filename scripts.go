@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
@@ -18,7 +19,7 @@ import (
 const maxScriptBody = 4096
 
 // scriptAttempt mints an attempt: POST, same origin, application/json.
-func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, _ session) {
+func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, s session) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", json: true})
@@ -35,7 +36,9 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, _ ses
 		return
 	}
 	returnTo, _ := m.returnPath(asked)
-	a := m.mint(w, r, 0, returnTo)
+	a := attempt.New(0, time.Now(), returnTo)
+	a.SignedIn = s.live()
+	m.hold(w, r, a)
 	m.observe(r.Context(), Event{Name: "start", Outcome: startOutcome(0)})
 	d := m.describe(r, a)
 	app := m.provider.App()
@@ -140,7 +143,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		refuse(asFailure(err))
 		return
 	}
-	if err := m.sessions.attach(w, r, fresh, s); err != nil {
+	if err := m.attach(w, r, in, fresh, s); err != nil {
 		w.Header().Del("Set-Cookie")
 		refuse(storeFailure(err))
 		return

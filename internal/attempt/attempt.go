@@ -32,6 +32,8 @@ type Attempt struct {
 	Started time.Time
 	// Spent says that the attempt has ended in a sign-in.
 	Spent bool
+	// SignedIn says that the browser had a session when the attempt was made.
+	SignedIn bool
 	// ReturnTo is where the sign-in ends, "" for the default page.
 	ReturnTo string
 }

@@ -82,7 +82,7 @@ func TestRoundTrip(t *testing.T) {
 			for _, spent := range []bool{false, true} {
 				for _, returnTo := range []string{"", "/", "/报表?x=\x00\xff", strings.Repeat("x", attempt.MaxReturnTo)} {
 					a := attempt.New(number, at, returnTo)
-					a.Spent = spent
+					a.Spent, a.SignedIn = spent, !spent
 					c := k.Cookie(a)
 					if len(c) > 2100 {
 						t.Errorf("a cookie of %d bytes", len(c))
@@ -91,7 +91,7 @@ func TestRoundTrip(t *testing.T) {
 						t.Errorf("cookie: %+v, %v, want %+v", got, ok, a)
 					}
 					want := a
-					want.Spent, want.ReturnTo = false, ""
+					want.Spent, want.SignedIn, want.ReturnTo = false, false, ""
 					got, ok := k.ParseState(k.State(a))
 					if !ok || got != want {
 						t.Errorf("state: %+v, %v, want %+v", got, ok, want)
@@ -326,7 +326,7 @@ func TestT6_StateIsNoCookie(t *testing.T) {
 		{"another version of the cookie", sign(cookieLabel, append([]byte{2}, cookie[1:23]...)), false, false},
 		{"the longest return path", sign(cookieLabel, append(cookie[:23:23], bytes.Repeat([]byte("x"), attempt.MaxReturnTo)...)), false, true},
 		{"a longer return path", sign(cookieLabel, append(cookie[:23:23], bytes.Repeat([]byte("x"), attempt.MaxReturnTo+1)...)), false, false},
-		{"a cookie neither pending nor spent", sign(cookieLabel, append([]byte{1, 2}, cookie[2:23]...)), false, false},
+		{"a cookie with an unknown flag", sign(cookieLabel, append([]byte{1, 4}, cookie[2:23]...)), false, false},
 	}
 	for _, test := range tests {
 		if asState, asCookie := accepts(test.b); asState != test.asState || asCookie != test.asCookie {

@@ -46,7 +46,7 @@ func FuzzParseCookie(f *testing.F) {
 		if a, ok := k.ParseCookie(s); ok && k.Cookie(a) != s {
 			t.Errorf("%q parses and is spelled %q", s, k.Cookie(a))
 		}
-		a := attempt.Attempt{Number: int(number), Started: time.Unix(int64(at), 0).UTC(), Spent: spent, ReturnTo: returnTo}
+		a := attempt.Attempt{Number: int(number), Started: time.Unix(int64(at), 0).UTC(), Spent: spent, SignedIn: number%2 == 1, ReturnTo: returnTo}
 		copy(a.ID[:], id)
 		cookie := k.Cookie(a)
 		if len(returnTo) > attempt.MaxReturnTo {

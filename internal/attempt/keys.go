@@ -111,12 +111,15 @@ func (k *Keys) Cookie(a Attempt) string {
 	if len(a.ReturnTo) > MaxReturnTo {
 		a.ReturnTo = ""
 	}
-	var spent byte
+	var flags byte
 	if a.Spent {
-		spent = 1
+		flags |= flagSpent
+	}
+	if a.SignedIn {
+		flags |= flagSignedIn
 	}
 	b := make([]byte, 0, cookieLen+len(a.ReturnTo)+macLen)
-	b = append(b, version, spent, number(a))
+	b = append(b, version, flags, number(a))
 	b = binary.BigEndian.AppendUint32(b, seconds(a))
 	b = append(b, a.ID[:]...)
 	b = append(b, a.ReturnTo...)
@@ -134,16 +137,22 @@ func (k *Keys) ParseCookie(s string) (a Attempt, ok bool) {
 	if err != nil {
 		return Attempt{}, false
 	}
-	if b[0] != version || b[1] > 1 || !verify(k.cookie, b) {
+	if b[0] != version || b[1] > flagSpent|flagSignedIn || !verify(k.cookie, b) {
 		return Attempt{}, false
 	}
-	a.Spent = b[1] == 1
+	a.Spent, a.SignedIn = b[1]&flagSpent != 0, b[1]&flagSignedIn != 0
 	a.Number = int(b[2])
 	a.Started = started(b[3:])
 	copy(a.ID[:], b[7:])
 	a.ReturnTo = string(b[cookieLen : len(b)-macLen])
 	return a, true
 }
+
+// What the cookie's second byte holds.
+const (
+	flagSpent = 1 << iota
+	flagSignedIn
+)
 
 func number(a Attempt) byte { return byte(min(max(a.Number, 0), MaxNumber)) }
 
