@@ -18,7 +18,7 @@ func startCaddy(t *testing.T, gateway, app string) string {
 	t.Helper()
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {
-		t.Skip("caddy is not installed")
+		t.Skip("SKIPPED SERVICE TEST: caddy: there is none on PATH")
 	}
 	dir, addr := t.TempDir(), freeAddr(t)
 	text := "{\n\tadmin off\n\tauto_https off\n}\n" + string(must(os.ReadFile("Caddyfile")))
