@@ -122,7 +122,8 @@ func (d *database) retry(ctx context.Context, f func(*sql.DB) error) error {
 			continue // it has waited for as long as SQLite does, but ctx lets it wait longer
 		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 			next = max(next+1, setAside)
-		case sqlite3.SQLITE_ERROR: // what is amiss with tables, and with some headers
+		case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
+			// What is amiss with tables, and with some headers. Our own tables refuse nothing that we write.
 			next++
 		case sqlite3.SQLITE_CANTOPEN: // deleted a moment ago
 			next = max(next+1, reopen)

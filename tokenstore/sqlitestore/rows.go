@@ -46,9 +46,11 @@ func selectToken(ctx context.Context, q querier, key string) (wecom.Token, error
 	return wecom.Token{Value: wecom.NewSecret(string(value)), Expires: time.UnixMilli(ms)}, nil
 }
 
+// upsertToken names the key that may conflict: a table without it is refused, and remade.
 func upsertToken(ctx context.Context, q querier, key string, t wecom.Token) error {
 	value, ms := []byte(t.Value.Reveal()), t.Expires.UnixMilli()
-	_, err := q.ExecContext(ctx, "INSERT OR REPLACE INTO wecom_tokens_1 (key, token, expires, sum) VALUES (?, ?, ?, ?)",
+	_, err := q.ExecContext(ctx, "INSERT INTO wecom_tokens_1 (key, token, expires, sum) VALUES (?, ?, ?, ?)"+
+		" ON CONFLICT (key) DO UPDATE SET token = excluded.token, expires = excluded.expires, sum = excluded.sum",
 		key, value, ms, checksum(key, value, ms))
 	return err
 }
@@ -95,7 +97,8 @@ func (l *lock) take(ctx context.Context, q querier) error {
 		return err
 	}
 	l.taken = time.Now()
-	_, err := q.ExecContext(ctx, "INSERT OR REPLACE INTO wecom_locks_1 (key, owner, until) VALUES (?, ?, ?)",
+	_, err := q.ExecContext(ctx, "INSERT INTO wecom_locks_1 (key, owner, until) VALUES (?, ?, ?)"+
+		" ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, until = excluded.until",
 		l.key, l.owner, l.taken.Add(lease).UnixMilli())
 	return err
 }

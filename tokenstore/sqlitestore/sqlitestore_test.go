@@ -273,6 +273,11 @@ func TestNothingIsTooBrokenToMend(t *testing.T) {
 		"both tables missing":  {exec("DROP TABLE wecom_tokens_1; DROP TABLE wecom_locks_1"), 0},
 		"another table's name": {exec("DROP TABLE wecom_tokens_1; CREATE TABLE wecom_tokens_1 (id INTEGER)"), 0},
 		"no unique key":        {exec("DROP TABLE wecom_locks_1; CREATE TABLE wecom_locks_1 (key, until)"), 0},
+		"a column too many":    {exec("DROP TABLE wecom_tokens_1; CREATE TABLE wecom_tokens_1 (key TEXT NOT NULL PRIMARY KEY, token BLOB NOT NULL, expires INTEGER NOT NULL, sum BLOB NOT NULL, more TEXT NOT NULL)"), 0},
+		"a trigger":            {exec("CREATE TRIGGER t BEFORE INSERT ON wecom_locks_1 BEGIN SELECT RAISE(ABORT, 'no'); END"), 0},
+		"stricter types":       {exec("DROP TABLE wecom_tokens_1; CREATE TABLE wecom_tokens_1 (key INTEGER NOT NULL PRIMARY KEY, token BLOB NOT NULL, expires INTEGER NOT NULL, sum BLOB NOT NULL)"), 0},
+		"copies of the tables": {exec("CREATE TABLE c AS SELECT * FROM wecom_tokens_1; DROP TABLE wecom_tokens_1; ALTER TABLE c RENAME TO wecom_tokens_1"), 0},
+		"a view":               {exec("ALTER TABLE wecom_tokens_1 RENAME TO t; CREATE VIEW wecom_tokens_1 AS SELECT * FROM t"), -1},
 		"odd types":            {exec("UPDATE wecom_tokens_1 SET token = 17, expires = 'soon', sum = 1.5"), 0},
 		"file deleted":         {func(_ *testing.T, path string) error { return os.Remove(path) }, 0},
 		"files deleted": {func(_ *testing.T, path string) error {
