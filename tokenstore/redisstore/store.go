@@ -145,9 +145,10 @@ type lock struct {
 }
 
 const (
-	// A lock without an end is no lock of ours: it would last for ever.
+	// A lock without an end, or with one beyond a lease, is no lock of ours: nobody would give it back.
 	acquireScript = `
-if redis.call('PTTL', KEYS[1]) >= 0 and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left <= tonumber(ARGV[2]) and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
 	return {0, ''}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])

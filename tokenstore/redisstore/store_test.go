@@ -175,6 +175,12 @@ func TestF14_Garbage(t *testing.T) {
 	check("a list", "app", func(pipe redis.Pipeliner, key string) { pipe.RPush(t.Context(), key, "x") })
 	check("a hash", "app", func(pipe redis.Pipeliner, key string) { pipe.HSet(t.Context(), key, "token", "x") })
 	check("a lock without an end", "app", func(pipe redis.Pipeliner, key string) { pipe.Set(t.Context(), key+":lock", "x", 0) })
+	check("a lock with a foreign end", "app", func(pipe redis.Pipeliner, key string) { pipe.Set(t.Context(), key+":lock", "x", 24*time.Hour) })
+	check("a list with an end as the lock", "app", func(pipe redis.Pipeliner, key string) {
+		pipe.Del(t.Context(), key+":lock")
+		pipe.RPush(t.Context(), key+":lock", "x")
+		pipe.Expire(t.Context(), key+":lock", 5*time.Second)
+	})
 	check("a lock that is a list", "app", func(pipe redis.Pipeliner, key string) { pipe.RPush(t.Context(), key+":lock", "x") })
 }
 
