@@ -3,6 +3,7 @@ package allow_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -279,6 +280,30 @@ func TestAnswersCount(t *testing.T) {
 	})
 }
 
+// A session may come from a replica whose clock is ahead, or from before the clock was set back.
+func TestF20_AnswersCountWhateverTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake, c := newClient(t)
+		session := member("zhangsan")
+		session.AuthenticatedAt = time.Now().Add(time.Hour).Round(0)
+		session.Departments = []int64{4}
+		active, departments := allow.Active(), allow.Departments(2)
+		for range 10 {
+			ok, err := active(t.Context(), c, session)
+			require.NoError(t, err)
+			assert.True(t, ok)
+		}
+		assert.Equal(t, 1, fake.Calls("user/get"), "not a call for each request")
+
+		m, _ := fake.Member("zhangsan")
+		m.Departments = []int64{3}
+		fake.AddMember(m)
+		ok, err := departments(t.Context(), c, session)
+		require.NoError(t, err)
+		assert.False(t, ok, "the departments of the sign-in are old")
+	})
+}
+
 // Somebody who leaves takes nobody with them, and leaves at once.
 func TestCallersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -316,9 +341,26 @@ func TestPanicInTheTransport(t *testing.T) {
 	require.NoError(t, err)
 	_, err = allow.Visible()(t.Context(), c, member("zhangsan"))
 	assert.ErrorContains(t, err, "panic")
+	assert.NotContains(t, err.Error(), "CANARY", "a panic's value may be a URL with a token in it")
 }
 
 type panicking struct{}
 
-func (panicking) Token(context.Context) (wecom.Token, error) { panic("a source's own fault") }
+func (panicking) Token(context.Context) (wecom.Token, error) { panic("a source's own fault: CANARY") }
 func (panicking) Invalidate(wecom.Token)                     {}
+
+// A look-up that ends its goroutine has said neither yes nor no; a no would be Not's yes.
+func TestT17_GoexitIsNoAnswer(t *testing.T) {
+	o := wecomtest.New().Options("")
+	o.TokenSource = leaving{}
+	c, err := wecom.NewClient(o)
+	require.NoError(t, err)
+	ok, err := allow.Not(allow.Departments(2))(t.Context(), c, member("zhangsan"))
+	assert.Error(t, err)
+	assert.False(t, ok)
+}
+
+type leaving struct{}
+
+func (leaving) Token(context.Context) (wecom.Token, error) { runtime.Goexit(); panic("not reached") }
+func (leaving) Invalidate(wecom.Token)                     {}

@@ -41,17 +41,23 @@ func Tags(ids ...int64) wecom.Authorizer {
 	var trees forest
 	return remembered(func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		var departments []int64
+		var errs []error // a yes beats them, as in Any
 		for _, n := range ids {
 			t, err := tags.get(ctx, of{api, n}, time.Time{}, func(ctx context.Context) (tag, error) { return fetchTag(ctx, api, n) })
 			if err != nil {
-				return false, err
+				errs = append(errs, err)
+				continue
 			}
 			if t.users[fold(id.UserID)] {
 				return true, nil
 			}
 			departments = append(departments, t.departments...)
 		}
-		return trees.within(ctx, api, id, departments)
+		ok, err := trees.within(ctx, api, id, departments)
+		if err == nil && ok {
+			return true, nil
+		}
+		return false, errors.Join(append(errs, err)...)
 	})
 }
 
@@ -153,7 +159,8 @@ const profileCounts = 10 * time.Second
 // departmentsOf returns the member's departments: at a sign-in those of the
 // profile, later, when they may have changed, from the member's record.
 func departmentsOf(ctx context.Context, api *wecom.Client, id wecom.Identity) ([]int64, error) {
-	if len(id.Departments) > 0 && time.Since(id.AuthenticatedAt) < profileCounts {
+	age := time.Since(id.AuthenticatedAt) // less than 0 by another clock
+	if len(id.Departments) > 0 && 0 <= age && age < profileCounts {
 		return id.Departments, nil
 	}
 	member, _, err := lookUp(ctx, api, id.UserID)

@@ -105,7 +105,12 @@ func TestTags(t *testing.T) {
 			assert.Equal(t, want, ok, "%s: %s", name, who)
 		}
 	}
-	_, err := allow.Tags(99)(t.Context(), c, member("zhangsan"))
+	ok, err := allow.Tags(99, 2)(t.Context(), c, member("zhangsan"))
+	assert.NoError(t, err)
+	assert.True(t, ok, "a tag that was deleted keeps those of the others from nothing")
+	_, err = allow.Tags(99, 2)(t.Context(), c, member("lisi"))
+	assert.Error(t, err)
+	_, err = allow.Tags(99)(t.Context(), c, member("zhangsan"))
 	assert.Error(t, err, "a tag that does not exist is a mistake of the set-up, not a no")
 }
 

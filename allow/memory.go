@@ -2,6 +2,7 @@ package allow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +15,8 @@ const (
 	answerCounts = 5 * time.Minute
 	errorCounts  = time.Second // so that those who come while WeCom is down do not queue up to ask it
 )
+
+var errEnded = errors.New("allow: a look-up ended its goroutine")
 
 // A memory remembers what WeCom answered, by key, and asks once for all who
 // want to know the same thing at the same time. The zero value is ready to use.
@@ -53,6 +56,9 @@ func (m *memory[K, V]) find(ctx context.Context, key K, since time.Time, ask fun
 	defer m.mu.Unlock()
 	now := time.Now()
 	m.sweep(now)
+	if since.After(now) {
+		since = time.Time{} // by another clock: no sign-in of this moment
+	}
 	if a := m.answers[key]; a != nil && (a.until.IsZero() || now.Before(a.until)) && !a.asked.Before(since) {
 		return a
 	}
@@ -69,10 +75,10 @@ func (m *memory[K, V]) run(ctx context.Context, a *answer[V], ask func(context.C
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var value V
-	var err error
+	err := errEnded // unless ask returns
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("allow: panic: %v", p)
+			err = fmt.Errorf("allow: panic: %T", p) // its value may hold a token
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
