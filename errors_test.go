@@ -85,6 +85,7 @@ func TestAPIErrorHint(t *testing.T) {
 	assert.Equal(t, "a [31m b", hintOf(`"a\u001b[31m\u202eb"`))
 	assert.Equal(t, "user [REDACTED] mail [REDACTED], hint: [1628812345123456789]", hintOf(`"user 13987654321 mail zhang.san+x@corp.example.com, hint: [1628812345123456789]"`))
 	assert.Equal(t, "mobile:+[REDACTED]", hintOf(`"mobile:+8613987654321"`))
+	assert.Equal(t, "mobile[REDACTED] mobile_[REDACTED]_x", hintOf(`"mobile13987654321 mobile_13987654321_x"`))
 	assert.Empty(t, hintOf(`null`))
 	assert.Empty(t, hintOf(`7`))
 	long := hintOf(`"` + strings.Repeat("长", 1000) + `"`)

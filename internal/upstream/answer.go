@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,14 +40,27 @@ func ReadAnswer(body []byte, hide Hidden) (Answer, error) {
 	a := Answer{Object: object, Code: int(code), Judged: judged}
 	if code != 0 {
 		hint, _, _ := object.String("errmsg")
-		a.Hint = hide.Clean(personal.ReplaceAllString(hint, redacted), 300)
+		// What is hidden goes first and whole: a part of it may look like a number.
+		hint = hide.Clean(hint, math.MaxInt)
+		a.Hint = Hidden{}.Clean(personal.ReplaceAllStringFunc(hint, hidePersonal), 300)
 	}
 	return a, nil
 }
 
-// personal matches e-mail addresses and mobile numbers, which no errmsg needs to
-// bring into a log. Longer runs of digits are the platform's own: they name the request.
-var personal = regexp.MustCompile(`[^\s"'<>()\[\],;:=]+@[^\s"'<>()\[\],;:=]+|\b(?:86)?1[3-9][0-9]{9}\b`)
+var (
+	// personal matches e-mail addresses and what may be a mobile number.
+	personal = regexp.MustCompile(`[^\s"'<>()\[\],;:=]+@[^\s"'<>()\[\],;:=]+|[0-9]+`)
+	mobile   = regexp.MustCompile(`^(86)?1[3-9][0-9]{9}$`)
+)
+
+// hidePersonal hides addresses and mobile numbers, which no errmsg needs to bring
+// into a log. Longer runs of digits are the platform's own: they name the request.
+func hidePersonal(match string) string {
+	if strings.Contains(match, "@") || mobile.MatchString(match) {
+		return redacted
+	}
+	return match
+}
 
 // Unreadable returns an error for an answer that is none of the platform's: the
 // request reached somebody, and what became of it is not known. err must not quote the answer.
@@ -54,27 +69,42 @@ func Unreadable(err error) *Error { return newError(nil, true, err) }
 // Confidential returns the values of a request that must not show anywhere.
 func Confidential(query url.Values, body []byte) []string {
 	var values []string
-	add := func(name string, value ...string) {
-		name = strings.ToLower(name)
-		for _, word := range []string{"code", "ticket", "secret", "token", "mobile", "mail"} {
-			if strings.Contains(name, word) {
-				values = append(values, value...)
-				return
-			}
+	for name, value := range query {
+		if isConfidential(name) {
+			values = append(values, value...)
 		}
 	}
-	for name, value := range query {
-		add(name, value...)
+	var v any
+	if json.Unmarshal(body, &v) == nil {
+		values = appendConfidential(values, false, v)
 	}
-	var fields map[string]any
-	if json.Unmarshal(body, &fields) == nil {
-		for name, field := range fields {
-			if value, ok := field.(string); ok {
-				add(name, value)
-			}
+	return values
+}
+
+// appendConfidential appends the strings in v that stand under a confidential name, or all if v itself does.
+func appendConfidential(values []string, all bool, v any) []string {
+	switch v := v.(type) {
+	case string:
+		if all {
+			values = append(values, v)
+		}
+	case []any:
+		for _, element := range v {
+			values = appendConfidential(values, all, element)
+		}
+	case map[string]any:
+		for name, field := range v {
+			values = appendConfidential(values, all || isConfidential(name), field)
 		}
 	}
 	return values
+}
+
+func isConfidential(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"code", "ticket", "secret", "token", "mobile", "mail"}, func(word string) bool {
+		return strings.Contains(name, word)
+	})
 }
 
 // BusyTries is how often a call is made while the platform is busy. WeCom asks

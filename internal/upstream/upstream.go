@@ -113,7 +113,7 @@ func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 proxy,
 		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   3 * time.Second,
@@ -128,6 +128,15 @@ func NewTransport() *http.Transport {
 		DisableCompression:     true,
 		Protocols:              protocols,
 	}
+}
+
+// proxy is the environment's, for https alone. Plain http goes to loopback, and there directly: a proxy
+// would see the secrets, and http.ProxyFromEnvironment takes LOCALHOST for another host.
+func proxy(r *http.Request) (*url.URL, error) {
+	if r.URL.Scheme != "https" {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // An Error is a failed exchange. Its text holds nothing of what was to be

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -63,4 +65,30 @@ func TestSent(t *testing.T) {
 	body, err := upstream.Do(t.Context(), upstream.NewTransport(), upstream.Request{Method: "GET", URL: server.URL})
 	require.NoError(t, err)
 	assert.Equal(t, "answer", string(body))
+}
+
+// Plain http stays on this machine, whatever the spelling of its name: a proxy would see the secrets.
+func TestT31_NoProxyForPlainHTTP(t *testing.T) {
+	const env = "http://192.0.2.1:3128"
+	if os.Getenv("HTTP_PROXY") != env { // which net/http reads once in a process
+		again := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+		again.Env = append(os.Environ(), "HTTP_PROXY="+env, "HTTPS_PROXY="+env, "NO_PROXY=")
+		out, err := again.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return
+	}
+	proxy := upstream.NewTransport().Proxy
+	for _, address := range []string{"http://LOCALHOST:8082/token", "http://Localhost/", "http://127.0.0.1/", "http://[::1]/"} {
+		r, err := http.NewRequest("POST", address, nil)
+		require.NoError(t, err)
+		u, err := proxy(r)
+		require.NoError(t, err)
+		assert.Nil(t, u, address)
+	}
+	r, err := http.NewRequest("GET", "https://qyapi.weixin.qq.com/", nil)
+	require.NoError(t, err)
+	u, err := proxy(r)
+	require.NoError(t, err)
+	require.NotNil(t, u)
+	assert.Equal(t, env, u.String())
 }

@@ -1,0 +1,37 @@
+package upstream_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/upstream"
+)
+
+func TestT20_Hints(t *testing.T) {
+	hide := upstream.Hidden{"tok-13987654321-en", "a@b.example/s3cret"}
+	for errmsg, want := range map[string]string{
+		"x tok-13987654321-en y":          "x [REDACTED] y", // not "tok-", which would be left if the number went first
+		"x a@b.example/s3cret y":          "x [REDACTED] y",
+		"mobile13987654321":               "mobile[REDACTED]",
+		"mobile_13987654321_x":            "mobile_[REDACTED]_x",
+		"13987654321,8613987654321":       "[REDACTED],[REDACTED]",
+		"hint: [1628812345123456789_1_2]": "hint: [1628812345123456789_1_2]",
+		"12987654321 139876543210":        "12987654321 139876543210",
+		"13987654321@corp.example.com":    "[REDACTED]",
+	} {
+		a, err := upstream.ReadAnswer([]byte(`{"errcode":1,"errmsg":"`+errmsg+`"}`), hide)
+		require.NoError(t, err)
+		assert.Equal(t, want, a.Hint)
+	}
+}
+
+// What a caller sends is hidden wherever it stands in the body.
+func TestT20_Confidential(t *testing.T) {
+	body := `{"user_ticket":"v1","user":{"Mobile":"v2","name":"seen"},"list":[{"biz_mail":"v3"},7,null],"emails":["v4",{"x":"v5"}],"agent":"seen"}`
+	assert.ElementsMatch(t, []string{"v1", "v2", "v3", "v4", "v5"}, upstream.Confidential(nil, []byte(body)))
+	for _, body := range []string{"", "null", "7", `["v"]`, "{"} {
+		assert.Empty(t, upstream.Confidential(nil, []byte(body)), body)
+	}
+}
