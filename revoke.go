@@ -213,7 +213,7 @@ func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (welcome boo
 
 func (c *rechecks) due(person string, signedIn time.Time) bool {
 	now := time.Now()
-	if now.Sub(signedIn) < c.every {
+	if age := now.Sub(signedIn); 0 <= age && age < c.every { // less than 0 by another clock
 		return false
 	}
 	c.mu.Lock()

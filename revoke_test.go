@@ -440,6 +440,30 @@ func TestRecheckIsInTheBackground(t *testing.T) {
 	})
 }
 
+// A session may come from a replica whose clock is ahead, or from before the clock was set back.
+func TestF20_RecheckWhateverTheClock(t *testing.T) {
+	store := newTestStore()
+	fake := wecomtest.New()
+	options := fake.Options(site + "/wecom/callback")
+	options.SessionStore, options.Recheck, options.Logger = store, time.Minute, slog.New(slog.DiscardHandler)
+	var session *http.Cookie
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		auth, err := wecom.New(options)
+		require.NoError(t, err)
+		session = codeSession(t, auth.Handler(hello()), fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}))
+	})
+	fake.DisableMember("zhangsan")
+	synctest.Test(t, func(t *testing.T) { // an hour earlier
+		auth, err := wecom.New(options)
+		require.NoError(t, err)
+		app := auth.Handler(hello())
+		require.True(t, isIn(app, session))
+		synctest.Wait()
+		assert.Equal(t, 1, fake.Calls("user/get"))
+	})
+}
+
 func TestRecheckIsOffByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
