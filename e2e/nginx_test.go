@@ -1,0 +1,213 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/v2/memstore"
+	coder "github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// startNginx runs the configuration in docs/deployment.md, without TLS and with these addresses in it. It returns the
+// folder of the logs.
+func startNginx(t *testing.T, addr string, upstreams []string) string {
+	t.Helper()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		nginx, err = exec.LookPath("/usr/sbin/nginx")
+	}
+	if err != nil {
+		t.Skip("SKIPPED SERVICE TEST: nginx")
+	}
+	document, err := os.ReadFile("../docs/deployment.md")
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?ms)^```nginx\n(.*?)^```$").FindSubmatch(document)
+	require.NotNil(t, block)
+	dir := t.TempDir()
+	text := regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(string(block[1]), "")
+	for _, change := range [][2]string{
+		{"listen 443 ssl;", "listen " + addr + ";"},
+		{"server 127.0.0.1:8081;", "server " + upstreams[0] + ";"},
+		{"server 127.0.0.1:8082;", "server " + upstreams[1] + ";"},
+		{"server 127.0.0.1:8083;", "server " + upstreams[2] + ";"},
+		{"/var/log/nginx", dir},
+	} {
+		require.Equal(t, 1, strings.Count(text, change[0]), change[0])
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	conf := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, `
+daemon off;
+worker_processes 1;
+pid %[1]s/pid;
+error_log %[1]s/error.log notice;
+events { worker_connections 512; }
+http {
+	client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+%[2]s
+}`, dir, text), 0o600))
+	cmd := exec.Command(nginx, "-p", dir, "-c", conf, "-e", filepath.Join(dir, "error.log"))
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond, "nginx does not listen")
+	return dir
+}
+
+// The configuration that docs/deployment.md gives for nginx: sign-ins across replicas,
+// streams and WebSockets through it, and no code in any log.
+func TestDeploymentBehindNginx(t *testing.T) {
+	fake := wecomtest.New()
+	fake.SignInAs("zhangsan")
+	platform, err := fake.Start("")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = platform.Close() })
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := free.Addr().String()
+	require.NoError(t, free.Close())
+
+	store := memstore.NewWithCleanupInterval(0)
+	more := make(chan struct{})
+	var replicas []*httptest.Server
+	var upstreams []string
+	for range 3 {
+		o := fake.Options("http://" + addr + "/wecom/callback")
+		o.Endpoints, o.Transport = platform.Endpoints(), nil
+		o.Logger = slog.New(slog.DiscardHandler)
+		o.SessionStore = store
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		auth, err := wecom.New(o)
+		require.NoError(t, err)
+		mux := http.NewServeMux()
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			id, _ := wecom.FromContext(r.Context())
+			fmt.Fprintf(w, "hello %s %s %s %v", id.UserID, r.RequestURI, r.Host, r.Header["X-Forwarded-For"])
+		})
+		mux.HandleFunc("/events/", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, "data: one\n\n")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-more:
+			case <-r.Context().Done():
+			}
+		})
+		mux.HandleFunc("/socket", func(w http.ResponseWriter, r *http.Request) {
+			conn, err := coder.Accept(w, r, nil)
+			if err != nil {
+				return // it has answered
+			}
+			defer conn.CloseNow()
+			if kind, text, err := conn.Read(r.Context()); err == nil {
+				_ = conn.Write(r.Context(), kind, text)
+				_ = conn.Close(coder.StatusNormalClosure, "")
+			}
+		})
+		replica := httptest.NewServer(auth.Handler(mux))
+		t.Cleanup(replica.Close)
+		replicas, upstreams = append(replicas, replica), append(upstreams, replica.Listener.Addr().String())
+	}
+	logs := startNginx(t, addr, upstreams)
+
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	var codes []string
+	client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		for _, name := range []string{"code", "state"} {
+			if value := r.URL.Query().Get(name); value != "" {
+				codes = append(codes, value)
+			}
+		}
+		return nil
+	}
+	get := func(target string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+target, nil)
+		require.NoError(t, err)
+		r.Header.Set("Accept", "text/html")
+		r.Header.Set("X-Forwarded-For", "203.0.113.9")
+		res, err := client.Do(r)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	for range 6 { // whichever replica's turn it is
+		jar, _ = cookiejar.New(nil)
+		client.Jar = jar
+		res := get("/reports/a%2Fb?q=1")
+		require.Equal(t, 200, res.StatusCode)
+		assert.Equal(t, "hello zhangsan /reports/a%2Fb?q=1 "+addr+" [127.0.0.1]", bodyOf(res))
+	}
+	assert.Equal(t, 6, fake.Calls("auth/getuserinfo"), "no sign-in had to start over")
+
+	res := get("/events/news")
+	line, err := bufio.NewReader(res.Body).ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "data: one\n", line, "while the handler waits")
+	more <- struct{}{}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, _, err := coder.Dial(ctx, "ws://"+addr+"/socket", &coder.DialOptions{HTTPClient: &http.Client{Jar: jar}})
+	require.NoError(t, err)
+	require.NoError(t, conn.Write(ctx, coder.MessageText, []byte("echo")))
+	_, text, err := conn.Read(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "echo", string(text))
+	require.NoError(t, conn.CloseNow())
+
+	for _, replica := range replicas {
+		replica.Close()
+	}
+	assert.Equal(t, 502, get("/wecom/callback?code=canary-code&state=canary-state").StatusCode)
+	assert.Equal(t, 502, get("/reports").StatusCode)
+	codes = append(codes, "canary-code", "canary-state")
+	require.Len(t, codes, 6*3+2) // each state is in the way there, too
+	written := func() string {
+		var all strings.Builder
+		for _, name := range []string{"access.log", "error.log"} {
+			f, err := os.Open(filepath.Join(logs, name))
+			require.NoError(t, err)
+			_, _ = io.Copy(&all, f)
+			_ = f.Close()
+		}
+		return all.String()
+	}
+	require.Eventually(t, func() bool { return strings.Contains(written(), `"GET /reports HTTP/1.1" 502`) }, 5*time.Second, 10*time.Millisecond)
+	all := written()
+	assert.Contains(t, all, `"GET /wecom/callback HTTP/1.1" 303`)
+	assert.Contains(t, all, "[error]", "the error log is written at all")
+	for _, value := range codes {
+		assert.NotContains(t, all, value)
+	}
+}
