@@ -158,13 +158,20 @@ func (s settings) print(w io.Writer) {
 
 const redacted = "[REDACTED]"
 
-var passwordInDSN = regexp.MustCompile(`(?i)([a-z_-]*pass[a-z]*=)[^&\s]*`)
+// A parameter whose name is escaped may be a password too.
+var passwordInDSN = regexp.MustCompile(`(?i)([^?&=\s]*(?:pass|%)[^&=\s]*=)[^&\s]*`)
 
 // withoutPassword shows a URL without the password in it, and nothing of what
 // cannot be told apart.
 func withoutPassword(s string) string {
+	if strings.HasPrefix(s, "file:") || strings.HasPrefix(s, "sqlite:") {
+		return s
+	}
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
+		if strings.ContainsAny(s, "@= \t") {
+			return redacted // "host=db password=…", or a URL that lacks a slash
+		}
 		return s
 	}
 	authority, tail := rest, ""
@@ -178,6 +185,8 @@ func withoutPassword(s string) string {
 		user, _, secret := strings.Cut(authority[:i], ":")
 		if secret {
 			user += ":" + redacted
+		} else if strings.HasPrefix(scheme, "redis") {
+			user = redacted // more often a password without its colon than a user
 		}
 		authority = user + authority[i:]
 	}

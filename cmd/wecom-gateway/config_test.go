@@ -112,7 +112,8 @@ func TestFlags(t *testing.T) {
 	assert.Contains(t, stdout, "WECOM_SESSION_STORE=postgres://u:[REDACTED]@h/db?sslpassword=[REDACTED]&x=1\n")
 	assert.Contains(t, stdout, "WECOM_TOKEN_STORE=redis://:[REDACTED]@h/0\n")
 	assert.NotContains(t, stdout, "CANARY")
-	for _, odd := range []string{"postgres://u:CAN/ARY@h/db", "redis://u:p@CANARY@h/0", "postgres://h/db?PassWord=CANARY", "redis://:CAN#ARY@h/0"} {
+	for _, odd := range []string{"postgres://u:CAN/ARY@h/db", "redis://u:p@CANARY@h/0", "postgres://h/db?PassWord=CANARY", "redis://:CAN#ARY@h/0",
+		"host=h user=u password=CANARY", "redis:u:CANARY@h/0", "postgres:/u:CANARY@h/db", "redis://CANARY@h/0", "postgres://h/db?p%61ssword=CANARY"} {
 		_, stdout, _ = runOnce(t, nil, "-print-config", "-session-store", odd)
 		assert.NotContains(t, stdout, "ARY", odd)
 	}

@@ -107,6 +107,19 @@ func TestNginxAuthRequest(t *testing.T) {
 	assert.Equal(t, []string{"zhangsan"}, claims(seen)["x-forwarded-user"])
 	assert.Equal(t, []string{"zhangsan"}, claims(seen)["x-wecom-user-id"])
 	assert.Equal(t, []string{w.fake.CorpID()}, claims(seen)["x-wecom-corp-id"])
+	// Nor does a browser tell the app anything else about itself, or get a tunnel to it.
+	want := claims(c.script("/").seen(t))
+	for _, name := range append(identityNames, "X-Forwarded-Email", "X-Forwarded-Groups", "x_wecom_email", "x-wecom-biz-mail") {
+		for _, header := range []string{name + ": admin", name + ": a\n" + name + ": b", "Connection: " + name + "\n" + name + ": admin"} {
+			seen := c.raw("GET / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n" + header + "\n\n").seen(t)
+			assert.Equal(t, want, claims(seen), "%q", header)
+		}
+	}
+	w.upstream.agree()
+	for _, headers := range upgrades {
+		assert.NotEqual(t, 101, c.upgrade(headers).StatusCode, "%q", headers)
+	}
+	assert.Equal(t, 101, c.upgrade("Upgrade: WebSocket").StatusCode)
 	lost := 0
 	for i := range 500 {
 		if got := c.script(fmt.Sprintf("/r/%d", i)); got.StatusCode != 200 {

@@ -62,6 +62,13 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 	}
 	// A trailer arrives when the headers are gone, perhaps under a name of ours.
 	out.Trailer = nil
+	// Whoever gets another protocol out of the upstream, such as h2c, goes on without
+	// us and says in its headers who they are. A WebSocket has no headers to say it in.
+	if !strings.EqualFold(out.Header.Get("Upgrade"), "websocket") {
+		for _, name := range [...]string{"Connection", "Upgrade", "Http2-Settings"} {
+			delete(out.Header, name)
+		}
+	}
 
 	if trusted {
 		out.Header["X-Forwarded-For"] = in.Header["X-Forwarded-For"]

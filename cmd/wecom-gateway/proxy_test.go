@@ -85,6 +85,49 @@ func TestT16_IdentityHeadersFromTheClient(t *testing.T) {
 	}
 }
 
+// upgrades are what a client may ask for that is no WebSocket. A program that
+// agrees gets what follows as it is: HTTP/2 requests with any identity in their headers.
+var upgrades = []string{
+	"Upgrade: h2c", "Upgrade: h2c\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", "Upgrade: H2C", "Upgrade: h2c, websocket", "Upgrade: websocket, h2c",
+	"Upgrade: h2c\nUpgrade: websocket", "Upgrade: HTTP/2.0", "Upgrade: TLS/1.0, HTTP/1.1", "Upgrade: x",
+}
+
+// agree makes the upstream take every upgrade, and tell which.
+func (u *upstream) agree() {
+	u.answer(func(rw http.ResponseWriter, r *http.Request) {
+		wanted := strings.Join(r.Header["Upgrade"], "|")
+		if wanted == "" || !strings.EqualFold(r.Header.Get("Connection"), "upgrade") {
+			_, _ = io.WriteString(rw, "no upgrade"+r.Header.Get("Http2-Settings"))
+			return
+		}
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\ntunnel", r.Header.Get("Upgrade"))
+	})
+}
+
+func (c *client) upgrade(headers string) answer {
+	c.g.t.Helper()
+	return c.raw("GET / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: Upgrade, HTTP2-Settings\n" + headers + "\n\n")
+}
+
+func TestT16_NoTunnelThroughAnUpgrade(t *testing.T) {
+	w := newWorld(t)
+	g := w.start()
+	c := g.signedIn()
+	w.upstream.agree()
+	for _, headers := range upgrades {
+		res := c.upgrade(headers)
+		assert.Equal(t, 200, res.StatusCode, "%q", headers)
+		assert.Equal(t, "no upgrade", res.text, "%q", headers)
+	}
+	assert.Equal(t, 101, c.upgrade("Upgrade: WebSocket").StatusCode)
+	assert.Equal(t, 401, g.client().upgrade("Upgrade: websocket").StatusCode)
+}
+
 // What a program behind the gateway, or a client's answer, shows of where a request came from.
 func forwarding(seen request) map[string][]string {
 	got := map[string][]string{"host": {seen.Host}}
