@@ -145,11 +145,13 @@ func throughput(length time.Duration, client *redis.Client) error {
 		for _, connections := range []int{1, 10, 200} {
 			var base float64
 			for i, s := range servers {
-				cookie := ""
-				if i > 0 {
-					if cookie, err = signIn(s.handler, fmt.Sprint(traffic, connections)); err != nil { // a code works once
-						return err
-					}
+				signedIn := s.handler
+				if i == 0 {
+					signedIn = memory.Handler(page) // the same request, cookie and all, reaches the server without
+				}
+				cookie, err := signIn(signedIn, fmt.Sprint(traffic, connections, i)) // a code works once
+				if err != nil {
+					return err
 				}
 				res, err := drive(s.handler, cookie, traffic, connections, length)
 				if err != nil {
@@ -374,13 +376,14 @@ func lookUp(store scs.Store, cookies []string) (time.Duration, error) {
 		requests[i].Header.Set("Cookie", c)
 	}
 	var took []time.Duration
-	for range 5 {
+	w := &answer{header: http.Header{}}
+	for range 41 {
 		began := time.Now()
 		for _, r := range requests {
-			w := httptest.NewRecorder()
+			clear(w.header)
 			h.ServeHTTP(w, r)
-			if w.Code != http.StatusOK {
-				return 0, fmt.Errorf("a session was not found: %d", w.Code)
+			if w.status != 0 {
+				return 0, fmt.Errorf("a session was not found: %d", w.status)
 			}
 		}
 		took = append(took, time.Since(began)/time.Duration(len(requests)))
@@ -388,6 +391,16 @@ func lookUp(store scs.Store, cookies []string) (time.Duration, error) {
 	slices.Sort(took)
 	return took[len(took)/2], nil
 }
+
+// An answer keeps its status and nothing else.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
+func (a *answer) WriteHeader(status int)      { a.status = status }
 
 func heap() int64 {
 	runtime.GC()
