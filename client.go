@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -182,7 +183,8 @@ func (c *Client) Invalidate(rejected Token) {
 // query holds parameters other than access_token, which Call adds; it is not
 // modified. in is sent as JSON and must be nil for GET; for POST nil sends no body.
 // The answer, a JSON object, is decoded into out as by [json.Unmarshal] (a
-// *json.RawMessage takes it as it is) unless out is nil.
+// *json.RawMessage takes it as it is) unless out is nil. Nothing is sent if out
+// is no pointer, or a nil one.
 //
 // If WeCom refuses the access token (40014, 42001; Weixin also 40001), Call invalidates it and
 // repeats once with another; if WeCom is busy (-1), it tries three times in
@@ -206,6 +208,9 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 		return errors.New("wecom: Call: the path must be one such as /cgi-bin/user/get, without host and query")
 	case query.Has("access_token"):
 		return errors.New("wecom: Call: access_token is added by Call and must not be in the query")
+	case out != nil && (reflect.TypeOf(out).Kind() != reflect.Pointer || reflect.ValueOf(out).IsNil()):
+		// Not only when the answer is there: what was sent would be sent again.
+		return errors.New("wecom: Call: out must be a pointer, and not a nil one")
 	case method == http.MethodGet && in != nil:
 		return errors.New("wecom: Call: a GET has no body; use POST, or the query")
 	}
