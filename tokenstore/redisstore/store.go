@@ -53,6 +53,8 @@ const (
 	// grace keeps a token past its expiry, so that a process whose clock is ahead
 	// does not delete it for the others. Who loads it judges its life.
 	grace = time.Hour
+
+	maxLife = 365 * 24 * time.Hour // so that grace can be added
 )
 
 // ErrLockLost says that the lock was gone when a token was to be stored: the
@@ -211,7 +213,7 @@ func (l lock) commit(ctx context.Context, t wecom.Token) error {
 	if err != nil {
 		return err
 	}
-	life := max(time.Until(t.Expires), 0) + grace
+	life := min(max(time.Until(t.Expires), 0), maxLife) + grace
 	stored, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (int, error) {
 		return l.client.Eval(ctx, commitScript, l.keys, l.owner, value, life.Milliseconds()).Int()
 	}, nil)

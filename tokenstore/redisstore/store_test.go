@@ -184,6 +184,15 @@ func TestF14_Garbage(t *testing.T) {
 	check("a lock that is a list", "app", func(pipe redis.Pipeliner, key string) { pipe.RPush(t.Context(), key+":lock", "x") })
 }
 
+// What lasts longer than a duration can say is kept for a year.
+func TestF20_HugeLife(t *testing.T) {
+	rdb := newClient(t, sharedURL(t))
+	prefix := newPrefix(t, rdb)
+	s := redisstore.New(rdb, prefix)
+	put(t, s, "app", wecom.Token{Value: wecom.NewSecret("x"), Expires: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)})
+	assert.Equal(t, "x", load(t, s, "app"))
+}
+
 // Both keys must be in one slot, or Cluster refuses the scripts.
 func TestCluster(t *testing.T) {
 	own := startServer(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf")
