@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ const redacted = "[REDACTED]"
 type Hidden []string
 
 // Clean returns text fit for a log line: the hidden values, as they are or
-// escaped as in a URL or a quoted string, replaced by [REDACTED], what does not
+// escaped as in a URL, in JSON or in a quoted string, replaced by [REDACTED], what does not
 // print by a space, and the whole cut to about max bytes.
 //
 // Values shorter than four bytes are left alone: they are no secrets, and
@@ -27,7 +28,8 @@ func (h Hidden) Clean(text string, max int) string {
 			continue
 		}
 		quoted := strconv.Quote(v)
-		forms = append(forms, v, quoted[1:len(quoted)-1])
+		encoded, _ := json.Marshal(v) // as in the body that we sent
+		forms = append(forms, v, quoted[1:len(quoted)-1], string(encoded[1:len(encoded)-1]))
 		for _, escaped := range []string{url.QueryEscape(v), url.PathEscape(v)} {
 			forms = append(forms, escaped, lowerEscapes(escaped))
 		}

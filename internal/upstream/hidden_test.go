@@ -23,6 +23,7 @@ func TestClean(t *testing.T) {
 		{"in a path", upstream.Hidden{"a b/c+d"}, "/a%20b%2Fc+d", "/[REDACTED]"},
 		{"in lower-case escapes", upstream.Hidden{"a b/c+d"}, "?q=a+b%2fc%2bd", "?q=[REDACTED]"},
 		{"quoted", upstream.Hidden{`ab"cd`}, `"ab\"cd"`, `"[REDACTED]"`},
+		{"in JSON", upstream.Hidden{"a&b<c\u2028\\"}, `{"ticket":"a\u0026b\u003cc\u2028\\"}`, `{"ticket":"[REDACTED]"}`},
 		{"one within the other", upstream.Hidden{"s3cret", "s3cret-long"}, "s3cret-long", "[REDACTED]"},
 		{"empty", upstream.Hidden{""}, "plain", "plain"},
 		{"too short to be one", upstream.Hidden{"1"}, "errcode 11", "errcode 11"},
