@@ -149,7 +149,7 @@ func throughput(length time.Duration, client *redis.Client) error {
 				if i == 0 {
 					signedIn = memory.Handler(page) // the same request, cookie and all, reaches the server without
 				}
-				cookie, err := signIn(signedIn, fmt.Sprint(traffic, connections, i)) // a code works once
+				cookie, err := signIn(signedIn, fmt.Sprintf("%s-%d-%d", traffic, connections, i)) // a code works once
 				if err != nil {
 					return err
 				}
