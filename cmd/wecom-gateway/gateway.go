@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,6 +26,7 @@ type gateway struct {
 	session  http.Handler           // 204 or 401
 	forward  http.Handler           // 204, or what app would have answered
 	proxy    *httputil.ReverseProxy // nil: no upstream
+	below    bool                   // the upstream is a folder: what stands beside it is none of ours
 	callback string                 // its path, as it reaches us: "/wecom/callback"
 	folder   string                 // of the own routes, as they reach us: "/wecom"
 	mount    string
@@ -63,6 +65,7 @@ func newGateway(c config, auth *wecom.Middleware, s *stores, counts *metrics, lo
 	}
 	if c.upstream != nil {
 		g.proxy = g.newProxy(c)
+		g.below = strings.Trim(c.upstream.Path, "/") != ""
 	}
 	g.app = auth.Handler(http.HandlerFunc(g.pass))
 	g.forward = auth.Handler(http.HandlerFunc(admit))
@@ -124,9 +127,9 @@ func (g *gateway) route(r *http.Request) string {
 }
 
 // ours says whether a decoded path lies in the folder of the own routes, or does
-// so for a program that removes dots, empty elements and backslashes.
+// so for a program that removes dots, empty elements, parameters and backslashes.
 func (g *gateway) ours(p string) bool {
-	clean := path.Clean("/" + strings.ReplaceAll(p, `\`, "/"))
+	clean := path.Clean("/" + parameters.ReplaceAllString(strings.ReplaceAll(p, `\`, "/"), ""))
 	for _, folder := range [...]string{g.folder + "/", "/wecom/"} {
 		if strings.HasPrefix(p, folder) || strings.HasPrefix(clean, folder) {
 			return true
@@ -135,6 +138,9 @@ func (g *gateway) ours(p string) bool {
 	return false
 }
 
+// parameters are what some programs cut off a path's element.
+var parameters = regexp.MustCompile(`;[^/]*`)
+
 // pass hands a signed-in person's request to the upstream.
 func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
 	id, _ := wecom.FromContext(r.Context())
@@ -142,12 +148,23 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case g.proxy == nil:
 		(&wecom.Failure{Status: http.StatusNotFound, Code: "not_found"}).ServeHTTP(w, r)
+	case g.below && climbs(r.URL.Path):
+		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
 	case r.Method == http.MethodConnect || !strings.HasPrefix(r.URL.Path, "/"):
 		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
 	default:
 		note(w).proxied = true
 		g.proxy.ServeHTTP(w, r)
+		// The headers are sent. What stands there now is a trailer, and no cookie belongs into one.
+		delete(w.Header(), "Set-Cookie")
+		delete(w.Header(), http.TrailerPrefix+"Set-Cookie")
 	}
+}
+
+// climbs says whether some program would find an element .. in a decoded path.
+func climbs(p string) bool {
+	p = parameters.ReplaceAllString(strings.ReplaceAll(p, `\`, "/"), "")
+	return slices.Contains(strings.Split(p, "/"), "..")
 }
 
 // admit tells another proxy who is signed in.
@@ -337,7 +354,7 @@ func (g *gateway) client(r *http.Request) string {
 		}
 		addr = next.Unmap()
 	}
-	return addr.String()
+	return addr.WithZone("").String() // a zone is whatever somebody wrote
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {

@@ -173,6 +173,10 @@ func TestT15_PathSpellings(t *testing.T) {
 		{`/wecom\auth`, true},
 		{"/wecom/auth/x", true},
 		{"/wecom/readyz/../../admin", true},
+		{"/wecom;x=1/auth", true},
+		{"/;x/wecom;y/auth", true},
+		{"/admin/..;/wecom/auth", true},
+		{"/wecom;x=1/../admin", false},
 	}
 	for _, row := range rows {
 		t.Run(row.path, func(t *testing.T) {

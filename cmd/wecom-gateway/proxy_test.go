@@ -199,6 +199,7 @@ func TestT14_TrustedProxy(t *testing.T) {
 		{header: "", chain: "127.0.0.1", logged: "127.0.0.1", proto: "http", hostFromRequest: true},
 		{header: "X-Forwarded-For: 1.2.3.4\n", chain: "1.2.3.4, 127.0.0.1", logged: "1.2.3.4", proto: "http", hostFromRequest: true},
 		{header: "X-Forwarded-For: 6.6.6.6, 1.2.3.4, 10.1.1.1\n", chain: "6.6.6.6, 1.2.3.4, 10.1.1.1, 127.0.0.1", logged: "1.2.3.4", proto: "http", hostFromRequest: true},
+		{header: "X-Forwarded-For: fe80::1%evil, 10.1.1.1\n", chain: "fe80::1%evil, 10.1.1.1, 127.0.0.1", logged: "fe80::1", proto: "http", hostFromRequest: true},
 		{header: "X-Forwarded-For: 6.6.6.6, nonsense, 10.1.1.1\n", chain: "6.6.6.6, nonsense, 10.1.1.1, 127.0.0.1", logged: "10.1.1.1", proto: "http", hostFromRequest: true},
 		{header: "X-Forwarded-Proto: https\nX-Forwarded-Host: app.example.com\n", chain: "127.0.0.1", logged: "127.0.0.1", host: "app.example.com", proto: "https"},
 		{header: "X-Forwarded-Proto: https\nX-Forwarded-Proto: http\n", chain: "127.0.0.1", logged: "127.0.0.1", proto: "http", hostFromRequest: true},
@@ -267,6 +268,46 @@ func TestCookiesStayApart(t *testing.T) {
 	early, final, _ := strings.Cut(string(all), "\r\n\r\n")
 	assert.Contains(t, early, "103 Early Hints")
 	assert.Equal(t, 1, strings.Count(final, "Vary: Cookie"))
+}
+
+// A trailer is a header that comes late.
+func TestCookiesStayApartInTrailers(t *testing.T) {
+	w := newWorld(t)
+	g := w.start()
+	c := g.signedIn()
+	own, _, _ := strings.Cut(c.cookie(), "=")
+	for _, announced := range []bool{true, false} {
+		w.upstream.answer(func(rw http.ResponseWriter, _ *http.Request) {
+			name := http.TrailerPrefix
+			if announced {
+				rw.Header().Set("Trailer", "Set-Cookie, X-Sum")
+				name = ""
+			}
+			rw.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(rw, "x")
+			_ = http.NewResponseController(rw).Flush()
+			rw.Header()[name+"Set-Cookie"] = []string{own + "=stolen; Path=/"}
+			rw.Header()[name+"X-Sum"] = []string{"1"}
+		})
+		res := c.raw("GET / HTTP/1.1\nHost: %HOST%\nTE: trailers\nCookie: %COOKIE%\nConnection: close\n\n")
+		assert.Equal(t, "x", res.text)
+		assert.Equal(t, "1", res.Trailer.Get("X-Sum"))
+		assert.Empty(t, res.Trailer.Get("Set-Cookie"))
+	}
+}
+
+// An upstream that is a folder is that folder and not its neighbours.
+func TestT15_UpstreamIsAFolder(t *testing.T) {
+	w := newWorld(t)
+	g := w.start("WECOM_UPSTREAM=" + w.upstream.URL + "/app")
+	c := g.signedIn()
+	assert.Equal(t, "/app/a%2Fb..c/...?x=../y", c.script("/a%2Fb..c/...?x=../y").seen(t).URI)
+	before := w.upstream.requests.Load()
+	for _, path := range []string{"/../admin", "/x/../../admin", "/%2e%2e/admin", "/..%2fadmin", "/.%2E/", "/..", "/..;a/admin", `/..\admin`, "/x%5c..%5c..%5cadmin", "//../admin"} {
+		res := c.raw("GET " + path + " HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n\n")
+		assert.Equal(t, 400, res.StatusCode, path)
+	}
+	assert.Equal(t, before, w.upstream.requests.Load())
 }
 
 func TestUpstreamErrors(t *testing.T) {
