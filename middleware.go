@@ -181,10 +181,6 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 	returnTo, _ := m.returnPath(m.requestTarget(r))
 	switch m.demands(r) {
 	case demandSignIn:
-		if m.wantsPanel(r) {
-			redirect(w, http.StatusFound, m.LoginURL(returnTo))
-			return
-		}
 		m.start(w, r, attempt.New(0, time.Now(), returnTo))
 	case demandLoginPage:
 		redirect(w, http.StatusFound, m.LoginURL(returnTo))
@@ -206,7 +202,7 @@ type demanded int
 const (
 	demandNothing   demanded = iota // a script or a program: 401
 	demandSignIn                    // a navigation: off to WeCom
-	demandLoginPage                 // the HEAD of a navigation: it must not start a sign-in
+	demandLoginPage                 // a page of ours that starts it; also for HEAD, which must not start anything
 	demandCookies                   // the browser was signed in a moment ago and did not keep the session
 	demandCallback                  // WeCom's answer came to a path that is not the callback
 )
@@ -222,6 +218,8 @@ func (m *Middleware) demands(r *http.Request) demanded {
 		return demandCallback
 	case m.spentJustNow(r):
 		return demandCookies
+	case m.wantsPanel(r):
+		return demandLoginPage
 	}
 	return demandSignIn
 }

@@ -310,7 +310,7 @@ func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (
 		res := result{err: errNoResult}
 		defer func() {
 			if p := recover(); p != nil {
-				res.err = fmt.Errorf("session store: panic: %v", p)
+				res.err = panicked("the session store", p)
 			}
 			done <- res // before the context ends, which the caller waits for too
 			cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -502,6 +503,36 @@ func TestF23_UndecodableRow(t *testing.T) {
 	}
 	assert.Equal(t, 200, b.Click("/wecom/login").Status, "and the person signs in anew")
 	assert.Equal(t, "zhangsan", who(b))
+}
+
+// Whatever stands in a session's row: it is that session or none, and never a 5xx.
+func FuzzSessionRow(f *testing.F) {
+	store := newTestStore()
+	fake := wecomtest.New()
+	o := fake.Options(site + "/wecom/callback")
+	o.SessionStore, o.Logger = store, slog.New(slog.DiscardHandler)
+	auth, err := wecom.New(o)
+	require.NoError(f, err)
+	b := fake.Browser(site, auth.Handler(hello())).SignInAs("zhangsan")
+	require.Equal(f, 200, b.Get("/").Status)
+	var key string
+	for k, row := range store.rows() {
+		key = k
+		f.Add(row)
+		f.Add(row[:len(row)-1])
+		f.Add(append(slices.Clone(row), 0))
+	}
+	f.Add([]byte{})
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, row []byte) {
+		require.NoError(t, store.MemStore.Commit(key, row, time.Now().Add(time.Hour)))
+		res := b.Fetch("GET", "/wecom/session", "")
+		if res.Status == 200 {
+			assert.Contains(t, res.Body, `"corp_id":"`+fake.CorpID()+`"`)
+			return
+		}
+		assert.Equal(t, 401, res.Status)
+	})
 }
 
 func TestF23_UndecodableApplicationSession(t *testing.T) {
