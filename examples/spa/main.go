@@ -5,6 +5,7 @@ package main
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log"
@@ -21,18 +22,26 @@ import (
 var files embed.FS
 
 func main() {
-	listener, err := net.Listen("tcp", env("ADDR", "127.0.0.1:8080"))
+	log.Fatal(run(env("ADDR", "127.0.0.1:8080")))
+}
+
+func run(addr string) error {
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	site := "http://" + listener.Addr().String()
-	auth, err := wecom.New(options(site))
+	defer listener.Close()
+	o, err := options(listener.Addr().(*net.TCPAddr))
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	fmt.Printf("Open %s/ in a browser (Ctrl-C ends).\n", site)
+	auth, err := wecom.New(o)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Open http://%s/ in a browser (Ctrl-C ends).\n", listener.Addr())
 	server := &http.Server{Handler: routes(auth), ReadHeaderTimeout: 10 * time.Second}
-	log.Fatal(server.Serve(listener))
+	return server.Serve(listener)
 }
 
 // routes leaves the page and its script to everybody and the API to people who are signed
@@ -60,25 +69,29 @@ func me(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(id)
 }
 
-// options are from the environment, or a fake WeCom's.
-func options(site string) wecom.Options {
+// options are from the environment, or a fake WeCom's if that says nothing.
+func options(addr *net.TCPAddr) (wecom.Options, error) {
 	o := wecom.Options{
 		CorpID:      os.Getenv("WECOM_CORP_ID"),
 		AgentID:     os.Getenv("WECOM_AGENT_ID"),
 		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
-		CallbackURL: env("WECOM_CALLBACK_URL", site+"/wecom/callback"),
+		CallbackURL: env("WECOM_CALLBACK_URL", "http://"+addr.String()+"/wecom/callback"),
 		LoginPanel:  true,
 	}
-	if o.CorpID == "" {
-		fake := wecomtest.New()
-		server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
-		if err != nil {
-			log.Fatal(err)
-		}
-		o.CorpID, o.AgentID, o.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
-		o.Endpoints = server.Endpoints()
+	if o.CorpID != "" || o.AgentID != "" || o.Secret.Reveal() != "" {
+		return o, nil
 	}
-	return o
+	if !addr.IP.IsLoopback() {
+		return o, errors.New("the fake WeCom lets everybody in: ADDR must be on 127.0.0.1 until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
+	}
+	fake := wecomtest.New()
+	server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
+	if err != nil {
+		return o, err
+	}
+	o.CorpID, o.AgentID, o.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
+	o.Endpoints = server.Endpoints()
+	return o, nil
 }
 
 func env(name, otherwise string) string {
