@@ -73,6 +73,7 @@ func TestCaddyForwardAuth(t *testing.T) {
 	for _, header := range []string{
 		"X-Forwarded-User: admin", "X_Forwarded_User: admin", "x_wecom_user_id: admin", "X-Wecom_User-Id: admin", "X-Forwarded_User: admin",
 		"X-Wecom-Departments: 1", "X-Wecom-User-Id: a\nX-Wecom-User-Id: b", "X-Wecom-Name: admin",
+		"X-Forwarded-Email: a@b", "x-forwarded-groups: admins", "X-Wecom-Biz-Mail: a@b", "X-Wecom-Is-Admin: 1",
 	} {
 		seen := c.raw("GET / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n" + header + "\n\n").seen(t)
 		assert.Equal(t, want, claims(seen), "%q", header)
