@@ -265,6 +265,9 @@ func TestLogAndMetrics(t *testing.T) {
 	g.wait("request", "route", "healthz", "level", "DEBUG")
 	g.wait("request", "route", "own", "status", float64(404))
 
+	g.client().send(strings.Repeat("X", 1000), "/wecom/auth", nil, false)
+	g.wait("request", "route", "auth", "method", strings.Repeat("X", 20))
+
 	metrics := g.metrics()
 	for _, line := range []string{
 		`wecom_signins_total{errcode="0",outcome="ok"} 1`,
