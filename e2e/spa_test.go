@@ -85,8 +85,11 @@ func newSPA(t *testing.T, change ...func(*wecom.Options)) *spa {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = w.Write([]byte(`{"error":"wrong_password"}`))
-		case "/api/elsewhere", "/api/script":
-			login := map[string]string{"/api/elsewhere": "https://evil.example/login", "/api/script": "javascript:document.title='owned'"}[r.URL.Path]
+		case "/api/elsewhere", "/api/script", "/api/blob", "/api/garbage":
+			login := map[string]string{
+				"/api/elsewhere": "https://evil.example/login", "/api/script": "javascript:document.title='owned'",
+				"/api/blob": "blob:" + s.site + "/x", "/api/garbage": "https://",
+			}[r.URL.Path]
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusUnauthorized)
 			_ = json.NewEncoder(w).Encode(map[string]string{"error": "login_required", "login_url": login})
@@ -380,7 +383,7 @@ func TestFetchLeavesOtherAnswersAlone(t *testing.T) {
 	s.signIn(p)
 	assert.Equal(t, "418 short and stout", eval[string](p, `wecom.fetch("/api/teapot").then(async r => r.status + " " + (await r.text()).trim())`))
 	assert.Equal(t, `401 {"error":"wrong_password"}`, eval[string](p, `wecom.fetch("/api/401").then(async r => r.status + " " + await r.text())`))
-	for _, path := range []string{"/api/elsewhere", "/api/script"} {
+	for _, path := range []string{"/api/elsewhere", "/api/script", "/api/blob", "/api/garbage"} {
 		assert.Equal(t, 401, eval[int](p, fmt.Sprintf(`wecom.fetch(%s).then(r => r.status)`, quoted(path))), "a sign-in is on this site")
 	}
 	assert.Equal(t, "TypeError", eval[string](p, `wecom.fetch("http://127.0.0.1:1/").catch(e => e.name)`))

@@ -104,8 +104,14 @@ async function loginOf(response) {
   if (new URL(response.url || location.href, location.href).origin !== location.origin) return null;
   const answer = await response.clone().json().catch(() => null);
   if (!answer || answer.error !== "login_required" || typeof answer.login_url !== "string") return null;
-  const login = new URL(answer.login_url, location.href);
-  return login.origin === location.origin ? login : null;
+  let login;
+  try {
+    login = new URL(answer.login_url, location.href);
+  } catch {
+    return null;
+  }
+  // The origin alone would let blob: in.
+  return login.origin === location.origin && login.protocol === location.protocol ? login : null;
 }
 
 // mayLeave says whether the last sign-in that started by itself is long enough ago. A browser that keeps
