@@ -54,6 +54,33 @@ func TestAuth(t *testing.T) {
 	assert.Equal(t, 401, anonymous.send("HEAD", "/wecom/auth", nil, false).StatusCode)
 }
 
+// The home page may be anything; that everybody may see it does not let everybody in.
+func TestT15_AuthWithAHomePageForEverybody(t *testing.T) {
+	w := newWorld(t)
+	for _, env := range [][]string{
+		{"WECOM_HOME_PATH=/WW_verify_AbCd1234.txt", "WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt"},
+		{"WECOM_HOME_PATH=/wecom/signed-out", "WECOM_MOUNT_PATH=/app"},
+		{"WECOM_HOME_PATH=/wecom/login", "WECOM_MOUNT_PATH=/app"},
+		{"WECOM_HOME_PATH=/portal", "WECOM_MOUNT_PATH=/app"},
+		{"WECOM_HOME_PATH=/healthz"},
+		{"WECOM_HOME_PATH=/x?state=1"},
+	} {
+		g := w.start(env...)
+		for _, route := range []string{"/wecom/auth", "/wecom/forward"} {
+			assert.Equal(t, 401, g.client().script(route).StatusCode, "%s %v", route, env)
+		}
+		// Nothing is described, so the sign-in ends at home.
+		res := g.client().once("/wecom/forward")
+		require.True(t, w.toWeCom(res), "%v", env)
+		c := g.client()
+		at := c.once("/wecom/forward").Header.Get("Location")
+		back := c.do(must(http.NewRequest("GET", at, nil)), false).Header.Get("Location")
+		back = strings.Replace(strings.TrimPrefix(back, g.url), "/app/", "/", 1)
+		assert.Equal(t, strings.TrimPrefix(env[0], "WECOM_HOME_PATH="), c.once(back).Header.Get("Location"), "%v", env)
+		g.stop()
+	}
+}
+
 func TestAuthTellsTheProfile(t *testing.T) {
 	w := newWorld(t)
 	g := w.start("WECOM_PROFILE=true")

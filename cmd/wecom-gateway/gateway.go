@@ -31,7 +31,6 @@ type gateway struct {
 	folder   string                 // of the own routes, as they reach us: "/wecom"
 	mount    string
 	scheme   string // of the site, as the browser sees it
-	home     string // likewise
 	language string
 	proofs   map[string]bool
 	trusted  []netip.Prefix
@@ -48,7 +47,6 @@ func newGateway(c config, auth *wecom.Middleware, s *stores, counts *metrics, lo
 		callback: strings.TrimPrefix(c.callback.Path, c.mount),
 		mount:    c.mount,
 		scheme:   c.callback.Scheme,
-		home:     c.home,
 		language: c.language,
 		proofs:   map[string]bool{},
 		trusted:  c.proxies,
@@ -57,9 +55,6 @@ func newGateway(c config, auth *wecom.Middleware, s *stores, counts *metrics, lo
 		log:      log,
 	}
 	g.folder = path.Dir(g.callback)
-	if g.home == "" {
-		g.home = strings.TrimSuffix(path.Dir(g.mount+g.folder), "/") + "/"
-	}
 	for _, name := range c.proofs {
 		g.proofs["/"+name] = true
 	}
@@ -90,7 +85,7 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case "readyz":
 		g.health(w, r, !g.stopping.Load() && g.storeAnswers(r))
 	case "auth":
-		g.session.ServeHTTP(w, g.asPage(r, http.MethodGet, g.home))
+		g.session.ServeHTTP(w, g.asPage(r, http.MethodGet, ""))
 	case "forward":
 		g.forwardAuth(w, r)
 	case "login":
@@ -314,19 +309,19 @@ func (g *gateway) described(r *http.Request) (method, target string) {
 	return method, said[0]
 }
 
-// asPage is r as if it were the request for target. Own routes cannot be asked
-// for in this way, or an answer of theirs would count as the proxy's permission.
+// asPage is r as if it were the request for target, or for a page of which nothing
+// is known. Own routes and what else is for everybody cannot be asked for in this
+// way, or their answer would count as the proxy's permission.
 func (g *gateway) asPage(r *http.Request, method, target string) *http.Request {
-	if target == "" {
-		target = g.home
-	}
-	u, err := url.ParseRequestURI(target)
-	if err != nil { // not after described, nor after wecom.New took the home page
-		u = &url.URL{Path: g.mount + "/"}
-	}
 	page := r.WithContext(r.Context())
-	page.Method, page.RequestURI = method, target
-	page.URL = &url.URL{Path: strings.TrimPrefix(u.Path, g.mount), RawQuery: u.RawQuery}
+	page.Method = method
+	u, err := url.ParseRequestURI(target)
+	if target == "" || err != nil { // the latter not after described
+		// No path to return to: such a sign-in ends on the home page.
+		page.URL, page.RequestURI = &url.URL{Path: "/"}, `\`
+		return page
+	}
+	page.URL, page.RequestURI = &url.URL{Path: strings.TrimPrefix(u.Path, g.mount), RawQuery: u.RawQuery}, target
 	return page
 }
 
