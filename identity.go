@@ -95,7 +95,7 @@ func foldCase(s string) string {
 // of its own, so that the signed-in path allocates once for both.
 type identityContext struct {
 	context.Context
-	id Identity
+	id *Identity   // shared by all requests of a session: never modified
 	by *Middleware // who put it there; nil for NewContext
 }
 
@@ -116,14 +116,14 @@ func FromContext(ctx context.Context) (id Identity, ok bool) {
 	if !ok {
 		return Identity{}, false
 	}
-	return c.id, true
+	return *c.id, true
 }
 
 // NewContext returns a context that carries id, for tests of handlers and for
 // programs that hand work on. No [Middleware] trusts an identity that it finds in a
 // context.
 func NewContext(ctx context.Context, id Identity) context.Context {
-	return &identityContext{Context: ctx, id: id}
+	return &identityContext{Context: ctx, id: &id}
 }
 
 func (id *Identity) app() App { return App{id.Provider, id.CorpID, id.AppID} }

@@ -149,8 +149,7 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 			m.recheck(r, s)
 		}
 		varyByCookie(w.Header())
-		s.who.Context, s.who.by = r.Context(), m
-		next.ServeHTTP(w, r.WithContext(s.who))
+		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), s.id, m}))
 	case required:
 		m.demand(w, r)
 	default:

@@ -277,7 +277,8 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 	}
 	s.direct = inMemory(s.store)
 	if s.store == nil {
-		s.store, s.embedded, s.direct = newMemoryStore(), true, true
+		s.memory = newMemoryStore()
+		s.store, s.direct = s.memory, true
 	}
 	if s.lifetime == 0 {
 		s.lifetime = defaultLifetime

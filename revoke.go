@@ -85,12 +85,12 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 
 // isRevoked says whether the session began before a revocation of its person or of everybody.
 func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
-	if s.embedded && !s.revoked.any.Load() {
+	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
-	for _, person := range [...]string{everybody, s.personKey(found.who.id)} {
+	for _, person := range [...]string{everybody, s.personKey(*found.id)} {
 		until, err := s.revokedUntil(ctx, person)
-		if err != nil || !found.who.id.AuthenticatedAt.After(until) {
+		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
 		}
 	}
@@ -160,8 +160,8 @@ const (
 // found to be gone is revoked and out at the next request; if it cannot be
 // told, nobody is logged out.
 func (m *Middleware) recheck(r *http.Request, s session) {
-	person := m.sessions.personKey(s.who.id)
-	if !m.rechecks.due(person, s.who.id.AuthenticatedAt) {
+	person := m.sessions.personKey(*s.id)
+	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context())
@@ -170,7 +170,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 		defer m.survive(ctx) // nobody else would: a panic here ends the program
 		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 		defer cancel()
-		welcome, err := m.stillWelcome(ctx, s.who.id)
+		welcome, err := m.stillWelcome(ctx, *s.id)
 		if err == nil && !welcome {
 			if err = m.sessions.revoke(ctx, person); err == nil {
 				m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})

@@ -30,14 +30,14 @@ func rowFields(id *Identity) [13]*string {
 func encodeRow(s session) []byte {
 	b := make([]byte, 0, 256)
 	b = append(b, rowVersion)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.who.id.AuthenticatedAt.UnixNano()))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.id.AuthenticatedAt.UnixNano()))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.expires.UnixNano()))
-	for _, f := range rowFields(&s.who.id) {
+	for _, f := range rowFields(s.id) {
 		b = binary.AppendUvarint(b, uint64(len(*f)))
 		b = append(b, *f...)
 	}
-	b = binary.AppendUvarint(b, uint64(len(s.who.id.Departments)))
-	for _, d := range s.who.id.Departments {
+	b = binary.AppendUvarint(b, uint64(len(s.id.Departments)))
+	for _, d := range s.id.Departments {
 		b = binary.AppendVarint(b, d)
 	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
@@ -54,13 +54,13 @@ func decodeRow(row []byte) (s session, ok bool) {
 	if crc32.Checksum(body, crcTable) != binary.BigEndian.Uint32(row[len(body):]) {
 		return session{}, false
 	}
-	s.who = new(identityContext)
-	s.who.id.AuthenticatedAt = time.Unix(0, int64(binary.BigEndian.Uint64(row[1:])))
+	s.id = new(Identity)
+	s.id.AuthenticatedAt = time.Unix(0, int64(binary.BigEndian.Uint64(row[1:])))
 	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(row[9:])))
 
 	text := string(body) // one allocation, of which all fields are parts
 	at := head
-	for _, f := range rowFields(&s.who.id) {
+	for _, f := range rowFields(s.id) {
 		n, size := binary.Uvarint(body[at:])
 		if size <= 0 || n > uint64(len(body)-at-size) {
 			return session{}, false
@@ -75,15 +75,15 @@ func decodeRow(row []byte) (s session, ok bool) {
 	}
 	at += size
 	if n > 0 {
-		s.who.id.Departments = make([]int64, n)
+		s.id.Departments = make([]int64, n)
 	}
-	for i := range s.who.id.Departments {
+	for i := range s.id.Departments {
 		d, size := binary.Varint(body[at:])
 		if size <= 0 {
 			return session{}, false
 		}
 		at += size
-		s.who.id.Departments[i] = d
+		s.id.Departments[i] = d
 	}
-	return s, at == len(body) && s.who.id.names()
+	return s, at == len(body) && s.id.names()
 }

@@ -74,7 +74,7 @@ func (m *Middleware) scriptSession(w http.ResponseWriter, r *http.Request, s ses
 			m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
 			return
 		}
-		writeJSON(w, http.StatusOK, s.who.id)
+		writeJSON(w, http.StatusOK, s.id)
 	case http.MethodPost:
 		m.scriptSignIn(w, r, s)
 	case http.MethodDelete:
@@ -119,7 +119,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	default:
 		if next == goBack && in.held.Spent {
 			// The same code handed in twice by the browser that was signed in with it.
-			writeJSON(w, http.StatusOK, s.who.id)
+			writeJSON(w, http.StatusOK, s.id)
 			return
 		}
 		// Also where the callback would be content with the session that there is: a
@@ -131,7 +131,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	switch {
 	case err == nil:
 	case errors.Is(err, errAttemptUsed) && s.live():
-		writeJSON(w, http.StatusOK, s.who.id)
+		writeJSON(w, http.StatusOK, s.id)
 		return
 	case errors.Is(err, errAttemptUsed):
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
@@ -149,7 +149,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		return
 	}
 	m.markSpent(w, in)
-	writeJSON(w, http.StatusOK, fresh.who.id)
+	writeJSON(w, http.StatusOK, fresh.id)
 }
 
 // readScript reads the body of a script's POST: a JSON object, from our own

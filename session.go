@@ -32,8 +32,8 @@ const tokenLen = 43
 // application's own scs session.
 type sessions struct {
 	store    scs.Store
-	embedded bool // the store is our own memory: nobody else writes to it
-	direct   bool // the store is in this process's memory: it cannot hang, and is called directly
+	memory   *memoryStore // the store, if it is our own: nobody else writes to it
+	direct   bool         // the store is in this process's memory: it cannot hang, and is called directly
 	manager  *scs.SessionManager
 	app      App
 	space    string // from a hash of app and CallbackURL: sessions of two middlewares in one store have different names
@@ -52,7 +52,7 @@ type sessions struct {
 
 // A session is a row that was found or just written. The zero session is nobody's.
 type session struct {
-	who     *identityContext // decoded into where the handler will look for it
+	id      *Identity // never modified: requests share it
 	token   string
 	expires time.Time
 }
@@ -72,12 +72,17 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	if err != nil || len(token) != tokenLen {
 		return session{}, r, err
 	}
-	row, ok, err := s.get(r.Context(), s.key(s.kind(), token))
+	key := s.key(s.kind(), token)
+	row, ok, err := s.get(r.Context(), key)
 	if err != nil || !ok {
 		return session{}, r, err
 	}
-	found, ok = decodeRow(row)
-	if !ok || found.who.id.app() != s.app || !s.embedded && !time.Now().Before(found.expires) {
+	if s.memory != nil {
+		found, ok = s.memory.decode(key, row)
+	} else {
+		found, ok = decodeRow(row)
+	}
+	if !ok || found.id.app() != s.app || s.memory == nil && !time.Now().Before(found.expires) {
 		return session{}, r, nil
 	}
 	if gone, err := s.isRevoked(r.Context(), found); err != nil || gone {
@@ -104,7 +109,7 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	b := make([]byte, sha256.Size)
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	created := session{
-		who:     &identityContext{id: id},
+		id:      &id,
 		token:   base64.RawURLEncoding.EncodeToString(b),
 		expires: time.Now().Add(s.lifetime),
 	}
@@ -404,7 +409,7 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 // beside the token so that this works after a logout too.
 func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
 	ctx := r.Context()
-	sum := sha256.Sum256([]byte(fresh.who.id.Key()))
+	sum := sha256.Sum256([]byte(fresh.id.Key()))
 	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
 	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
 	type cookie struct {
@@ -482,10 +487,40 @@ type memoryStore struct {
 	*memstore.MemStore
 	mu   sync.Mutex
 	rows expiries
+
+	decodedMu sync.RWMutex
+	decoded   map[string]session // sessions that were asked for, by key
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0)}
+	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[string]session{}}
+}
+
+// decode decodes a row that Find returned, once for all requests.
+func (s *memoryStore) decode(key string, row []byte) (session, bool) {
+	s.decodedMu.RLock()
+	found, ok := s.decoded[key]
+	s.decodedMu.RUnlock()
+	if ok {
+		return found, true
+	}
+	if found, ok = decodeRow(row); ok {
+		s.decodedMu.Lock()
+		s.decoded[key] = found
+		s.decodedMu.Unlock()
+		if _, still, _ := s.Find(key); !still { // deleted meanwhile: Delete may have been here before us
+			_ = s.Delete(key)
+		}
+	}
+	return found, ok
+}
+
+func (s *memoryStore) Delete(key string) error {
+	err := s.MemStore.Delete(key)
+	s.decodedMu.Lock()
+	delete(s.decoded, key)
+	s.decodedMu.Unlock()
+	return err
 }
 
 func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
