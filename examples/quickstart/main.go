@@ -66,6 +66,8 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer fake.Close()
+	} else {
+		fmt.Println("Credentials are set, so no fake runs: this is WeCom itself, or what the WECOM_…_URL variables name.\n已设置凭证，不启动模拟的企业微信：连接的是真实的企业微信，或 WECOM_…_URL 指定的地址。")
 	}
 	options.Endpoints.API = env("WECOM_API_URL", options.Endpoints.API)
 	options.Endpoints.Authorize = env("WECOM_AUTHORIZE_URL", options.Endpoints.Authorize)
