@@ -11,15 +11,13 @@ import (
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
-// Check asks WeCom whether the app is set up, for a program's start or a health
-// endpoint: an access token (corp id, secret, app enabled) and the app itself (agent id, the
+// Check asks WeCom whether the app is set up, for a program's start: an access token (corp id, secret, app enabled) and the app itself (agent id, the
 // trusted IP address 企业可信IP, 可见范围). Without Options.AgentID it makes
 // the cheapest call that there is instead. It returns nil, or an error that joins
 // what it found, each with the screen of the admin console that mends it; what
 // WeCom answers for is an *[APIError] in it. A token that is cached is not fetched anew.
 //
-// It costs one call to WeCom, beside that for the token. A health endpoint that is asked
-// often should remember the result for some seconds.
+// It costs one call to WeCom, beside that for the token: not something to poll.
 func (c *Client) Check(ctx context.Context) error {
 	_, err := c.checkApp(ctx)
 	return err
