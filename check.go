@@ -11,9 +11,10 @@ import (
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
-// Check asks WeCom whether the app is set up, for a program's start: an access token (corp id, secret, app enabled) and the app itself (agent id, the
-// trusted IP address 企业可信IP, 可见范围). Without Options.AgentID it makes
-// the cheapest call that there is instead. It returns nil, or an error that joins
+// Check asks WeCom whether the app is set up, for a program's start: an access
+// token (corp id, secret, app enabled) and the app itself (agent id, the trusted
+// IP address 企业可信IP, 可见范围). Without Options.AgentID it makes the
+// cheapest call that there is instead. It returns nil, or an error that joins
 // what it found, each with the screen of the admin console that mends it; what
 // WeCom answers for is an *[APIError] in it. A token that is cached is not fetched anew.
 //
