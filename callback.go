@@ -247,8 +247,7 @@ func (m *Middleware) readPair(r *http.Request, in returned, code, state string) 
 	in.state, in.ours = m.keys.ParseState(state)
 	if in.ours {
 		in.held, in.holding = m.keys.ParseCookie(m.cookie.value(r, in.state.Suffix()))
-		// Not the time: a spent attempt's cookie says when it was spent.
-		in.holding = in.holding && in.held.ID == in.state.ID && in.held.Number == in.state.Number
+		in.holding = in.holding && in.held.Same(in.state)
 	}
 	if !in.holding {
 		in.held = attempt.Attempt{}

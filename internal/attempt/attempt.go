@@ -55,10 +55,11 @@ func New(number int, now time.Time, returnTo string) Attempt {
 }
 
 // Same reports in constant time whether a and b are the same attempt, one of
-// them read from a state perhaps: their IDs, numbers and times are equal.
+// them read from a state perhaps: their IDs and numbers are equal. Started does
+// not count: the cookie of a spent attempt says when it was spent.
 func (a Attempt) Same(b Attempt) bool {
 	id := subtle.ConstantTimeCompare(a.ID[:], b.ID[:])
-	return id == 1 && a.Number == b.Number && a.Started.Equal(b.Started)
+	return id == 1 && a.Number == b.Number
 }
 
 // suffixLen is the length of what tells the names of attempt cookies apart.

@@ -40,27 +40,6 @@ func Parse(target string) (string, bool) {
 	return target, true
 }
 
-// FromRequestURI returns the target of a request whose request line said
-// requestURI, validated by [Parse]. mountPath is put in front: the prefix that
-// was taken off the path on the way here, such as "/app", or "".
-//
-// Of an absolute URL, as proxies are sent, path and query count and the host is
-// ignored; one without a path is refused, as are the forms "*" and "host:port".
-func FromRequestURI(requestURI, mountPath string) (string, bool) {
-	if !strings.HasPrefix(requestURI, "/") {
-		scheme, rest, ok := strings.Cut(requestURI, "://")
-		if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-			return "", false
-		}
-		i := strings.IndexAny(rest, "/?#")
-		if i < 0 || rest[i] != '/' {
-			return "", false
-		}
-		requestURI = rest[i:]
-	}
-	return Parse(mountPath + requestURI)
-}
-
 // plain reports whether s is UTF-8 without control characters of ASCII and spaces.
 func plain(s string) bool {
 	for i := range len(s) {
