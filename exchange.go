@@ -57,9 +57,12 @@ type failureCount struct {
 // asks within outcomeShared. sign has a deadline of its own: a browser that
 // leaves takes nobody with it. The caller must have checked that the browser holds the attempt's cookie.
 func (x *exchanges) do(ctx context.Context, attempt [16]byte, code, client string, sign func(context.Context) (session, error)) (session, error) {
-	e, err := x.join(ctx, attempt, sha256.Sum256([]byte(code)), client, sign)
+	e, first, err := x.join(attempt, sha256.Sum256([]byte(code)), client)
 	if err != nil {
 		return session{}, err
+	}
+	if first {
+		go x.run(context.WithoutCancel(ctx), e, client, sign)
 	}
 	select {
 	case <-e.done:
@@ -71,22 +74,23 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code, client strin
 	}
 }
 
-func (x *exchanges) join(ctx context.Context, attempt [16]byte, code [sha256.Size]byte, client string, sign func(context.Context) (session, error)) (*exchange, error) {
+// join returns the attempt's exchange. The first to ask for it has to run it.
+func (x *exchanges) join(attempt [16]byte, code [sha256.Size]byte, client string) (e *exchange, first bool, err error) {
+	now, fresh := time.Now(), &exchange{done: make(chan struct{})}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	now := time.Now()
 	x.sweep(now)
 	if e := x.attempts[attempt]; e != nil {
 		if !e.ended.IsZero() && now.Sub(e.ended) > outcomeShared {
-			return nil, errAttemptUsed
+			return nil, false, errAttemptUsed
 		}
-		return e, nil
+		return e, false, nil
 	}
 	if _, sent := x.codes[code]; sent {
-		return nil, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
+		return nil, false, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
 	}
 	if x.tooMany(client, failuresPerClient, now) || x.tooMany("", failuresPerProcess, now) {
-		return nil, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
+		return nil, false, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
 	}
 	if x.attempts == nil {
 		x.attempts = map[[16]byte]*exchange{}
@@ -96,10 +100,8 @@ func (x *exchanges) join(ctx context.Context, attempt [16]byte, code [sha256.Siz
 	// Wrong until it proves right: many at once would pass a limit that counts afterwards.
 	x.count(client, now)
 	x.count("", now)
-	e := &exchange{done: make(chan struct{})}
-	x.attempts[attempt], x.codes[code] = e, now
-	go x.run(context.WithoutCancel(ctx), e, client, sign)
-	return e, nil
+	x.attempts[attempt], x.codes[code] = fresh, now
+	return fresh, true, nil
 }
 
 func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign func(context.Context) (session, error)) {
@@ -111,16 +113,21 @@ func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign fu
 		if p := recover(); p != nil {
 			err = panicked("a sign-in", p)
 		}
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		e.fresh, e.err, e.ended = fresh, err, time.Now()
-		if !errors.Is(err, ErrStartOver) {
-			x.uncount(client)
-			x.uncount("")
-		}
+		x.end(e, fresh, err, client)
 		close(e.done)
 	}()
 	fresh, err = sign(ctx)
+}
+
+func (x *exchanges) end(e *exchange, fresh session, err error, client string) {
+	proven := !errors.Is(err, ErrStartOver)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e.fresh, e.err, e.ended = fresh, err, time.Now()
+	if proven {
+		x.uncount(client)
+		x.uncount("")
+	}
 }
 
 // panicked says where something panicked, for the log. The panic's value may hold

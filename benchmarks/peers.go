@@ -116,15 +116,34 @@ func wecomDefault() peer {
 }
 
 func wecomInSCS() peer {
+	_, inside := samePair()
+	return inside
+}
+
+// samePair returns an application's scs session with and without the middleware
+// inside: one manager, one session, one cookie, so that nothing else differs.
+func samePair() (alone, inside peer) {
 	fake := wecomtest.New()
 	manager := secureManager()
 	o := options(fake)
 	o.Sessions = manager
 	h := manager.LoadAndSave(mustNew(o).Handler(whoAmI))
-	return peer{
-		name: "wecom inside an scs session", does: "scs as it ships (gob), and our row",
-		handler: h, request: get(signIn(fake, h)...),
+	request := get(signIn(fake, h)...)
+	put := manager.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		manager.Put(r.Context(), "user", userID)
+	}))
+	put.ServeHTTP(httptest.NewRecorder(), request)
+	alone = peer{
+		name: "scs alone, the same session", request: request,
+		handler: manager.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			seen(manager.GetString(r.Context(), "user"))
+		})),
 	}
+	inside = peer{
+		name: "wecom inside an scs session", does: "scs as it ships (gob), and our row",
+		handler: h, request: request,
+	}
+	return alone, inside
 }
 
 func wecomRedis(client *redis.Client) peer {

@@ -103,6 +103,11 @@ func (f *Fake) ClearFaults() {
 // arrive counts a call and takes the fault that it meets. Faults and counts are
 // settled under one lock, so that the n-th call counted meets the n-th fault.
 func (f *Fake) arrive(path string, r *http.Request) Fault {
+	var code string
+	exchange := path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo" || path == snsExchange
+	if exchange {
+		code = r.URL.Query().Get("code")
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	api := f.isAPI(path)
@@ -127,8 +132,7 @@ func (f *Fake) arrive(path string, r *http.Request) Fault {
 	} else if api {
 		x = f.always["*"]
 	}
-	if x.Drop != DropDial && (path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo" || path == snsExchange) {
-		code := r.URL.Query().Get("code")
+	if exchange && x.Drop != DropDial {
 		if f.codes[code] != nil || code != "" && len(f.sent) < 10*keepCodes { // invented ones must not fill the memory
 			f.sent[code]++
 		}

@@ -83,8 +83,9 @@ func (t *transport) once(r *http.Request, host string, body []byte) (*http.Respo
 		return nil, errors.New("wecomtest: malformed request target")
 	}
 	t.fake.mu.Lock()
-	in.RemoteAddr = net.JoinHostPort(t.fake.settings.CallerIP, "40000")
+	ip := t.fake.settings.CallerIP
 	t.fake.mu.Unlock()
+	in.RemoteAddr = net.JoinHostPort(ip, "40000")
 	a, err := t.fake.respond(in)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,6 @@ import (
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wecomauth/wecom"
@@ -59,16 +58,15 @@ func run(length time.Duration, redisURL, counts string) error {
 	if err := throughput(length, client); err != nil {
 		return err
 	}
+	var list []int
 	for text := range strings.SplitSeq(counts, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil {
-			return fmt.Errorf("-sessions: %w", err)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-sessions: %q is no number of sessions", text)
 		}
-		if err := held(n, client); err != nil {
-			return err
-		}
+		list = append(list, n)
 	}
-	return nil
+	return crowds(context.Background(), list, client)
 }
 
 // everybody signs people in at once, as the code says: what is measured here is not WeCom.
@@ -281,115 +279,217 @@ func readAnswer(r *bufio.Reader) error {
 	return err
 }
 
-// held makes n sessions and tells what they weigh and what a look-up costs.
-func held(n int, client *redis.Client) error {
-	store := memstore.NewWithCleanupInterval(0)
-	before := heap()
-	cookies, err := fill(store, n)
-	if err != nil {
-		return err
-	}
-	each := float64(heap()-before) / float64(n)
-	cost, err := lookUp(store, cookies)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%9d sessions in memory: %4.0f bytes each, %s a look-up", n, each, cost)
-	runtime.KeepAlive(store)
+// A crowd is n people who are signed in, in the default store and in Redis.
+type crowd struct {
+	n              int
+	memory, redis  *wecom.Middleware // redis is nil if there is none
+	each, eachInIt float64           // bytes a session
+	attempt        float64           // bytes that a sign-in leaves behind for ten minutes
+	inMemory       []string          // cookies of some of them
+	inRedis        []string
+	took, tookInIt []time.Duration // a look-up, in turns
+}
 
+// crowds makes n sessions for each n, and tells what they weigh and what a
+// look-up costs: all crowds are there at once and take turns.
+func crowds(ctx context.Context, counts []int, client *redis.Client) error {
+	var all []*crowd
+	defer func() {
+		for _, c := range all {
+			c.forget(ctx, client)
+		}
+	}()
+	for _, n := range counts {
+		c, err := newCrowd(ctx, n, client)
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	for range 41 {
+		for _, c := range all {
+			d, err := lookUp(c.memory, c.inMemory)
+			if err != nil {
+				return err
+			}
+			c.took = append(c.took, d)
+			if c.redis == nil {
+				continue
+			}
+			if d, err = lookUp(c.redis, c.inRedis[:min(500, len(c.inRedis))]); err != nil {
+				return err
+			}
+			c.tookInIt = append(c.tookInIt, d)
+		}
+	}
+	fmt.Println("| sessions | in memory, each | look-up | ratio | in Redis, each | look-up | ratio |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, c := range all {
+		fmt.Printf("| %d | %.0f B | %s | %.2f | %.0f B | %s | %.2f |\n", c.n,
+			c.each, median(c.took), ratio(c.took, all[0].took), c.eachInIt, median(c.tookInIt), ratio(c.tookInIt, all[0].tookInIt))
+	}
+	last := all[len(all)-1]
+	fmt.Printf("\nFor ten minutes a sign-in keeps %.0f bytes more in memory, so that its code is not sent twice.\n", last.attempt)
+	return nil
+}
+
+func median(list []time.Duration) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
+}
+
+// ratio compares turn by turn: what disturbs the machine for a while disturbs both.
+func ratio(list, base []time.Duration) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	var each []float64
+	for i := range list {
+		each = append(each, float64(list[i])/float64(base[i]))
+	}
+	slices.Sort(each)
+	return each[len(each)/2]
+}
+
+func newCrowd(ctx context.Context, n int, client *redis.Client) (*crowd, error) {
+	c := &crowd{n: n}
+	// With a store elsewhere, what is left in memory is what a sign-in leaves beside its session.
+	elsewhere := &pipeStore{ctx: ctx, client: client, prefix: fmt.Sprintf("load:%d:", n)}
+	used := redisMemory(ctx, client)
+	before := heap()
+	m, cookies, err := fill(elsewhere, n)
+	if err != nil {
+		return nil, err
+	}
+	if err := elsewhere.flush(); err != nil {
+		return nil, err
+	}
+	c.attempt = float64(heap()-before) / float64(n)
+	runtime.KeepAlive(m)
+	c.inRedis = compact(cookies)
+	if client != nil {
+		c.eachInIt = float64(redisMemory(ctx, client)-used) / float64(n)
+		if c.redis, err = middleware(goredisstore.NewWithPrefix(client, elsewhere.prefix)); err != nil {
+			return nil, err
+		}
+	}
+
+	m, cookies = nil, nil
+	before = heap()
+	if c.memory, cookies, err = fill(nil, n); err != nil {
+		return nil, err
+	}
+	c.each = float64(heap()-before)/float64(n) - c.attempt
+	c.inMemory = compact(cookies)
+	return c, nil
+}
+
+func (c *crowd) forget(ctx context.Context, client *redis.Client) {
 	if client == nil {
-		fmt.Println()
+		return
+	}
+	rows := client.Scan(ctx, 0, fmt.Sprintf("load:%d:*", c.n), 10_000).Iterator()
+	pipe := client.Pipeline()
+	for rows.Next(ctx) {
+		pipe.Unlink(ctx, rows.Val())
+		if pipe.Len() == 10_000 {
+			_, _ = pipe.Exec(ctx)
+		}
+	}
+	_, _ = pipe.Exec(ctx) // what is left ends by itself
+}
+
+// A pipeStore writes rows to Redis, many at a time, or nowhere, and keeps none.
+type pipeStore struct {
+	ctx     context.Context
+	client  *redis.Client
+	prefix  string
+	mu      sync.Mutex
+	pending redis.Pipeliner
+}
+
+func (s *pipeStore) Find(string) ([]byte, bool, error) { return nil, false, nil }
+func (s *pipeStore) Delete(string) error               { return nil }
+
+func (s *pipeStore) Commit(key string, row []byte, expires time.Time) error {
+	if s.client == nil {
 		return nil
 	}
-	ctx := context.Background()
-	prefix := fmt.Sprintf("load:%d:", n)
-	remote := goredisstore.NewWithPrefix(client, prefix)
-	used := redisMemory(ctx, client)
-	rows, err := store.All()
-	if err != nil {
-		return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil {
+		s.pending = s.client.Pipeline()
 	}
-	expires := time.Now().Add(time.Hour)
-	pipe := client.Pipeline()
-	for key, row := range rows {
-		pipe.Set(ctx, prefix+key, row, time.Until(expires))
-		if pipe.Len() == 10_000 {
-			if _, err := pipe.Exec(ctx); err != nil {
-				return err
-			}
-		}
+	s.pending.Set(s.ctx, s.prefix+key, row, time.Until(expires))
+	if s.pending.Len() < 5000 {
+		return nil
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return err
-	}
-	each = float64(redisMemory(ctx, client)-used) / float64(n)
-	if cost, err = lookUp(remote, cookies); err != nil {
-		return err
-	}
-	fmt.Printf("; in Redis: %4.0f bytes each, %s a look-up\n", each, cost)
-	for key := range rows {
-		pipe.Unlink(ctx, prefix+key)
-		if pipe.Len() == 10_000 {
-			if _, err := pipe.Exec(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	_, err = pipe.Exec(ctx)
+	return s.send()
+}
+
+func (s *pipeStore) send() error {
+	_, err := s.pending.Exec(s.ctx)
+	s.pending = nil
 	return err
 }
 
-// fill signs n people in and returns some of their cookies. Each middleware
-// remembers used attempts for ten minutes; taking many keeps that out of the figure.
-func fill(store scs.Store, n int) ([]string, error) {
-	var cookies []string
-	for done := 0; done < n; {
-		m, err := middleware(store)
-		if err != nil {
-			return nil, err
-		}
-		h := m.Handler(page)
-		for i := 0; i < 5000 && done < n; i++ {
-			cookie, err := signIn(h, fmt.Sprintf("user%07d", done))
-			if err != nil {
-				return nil, err
-			}
-			if done%max(n/5000, 1) == 0 {
-				cookies = append(cookies, cookie)
-			}
-			done++
-		}
+func (s *pipeStore) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pending == nil {
+		return nil
 	}
-	return cookies, nil
+	return s.send()
 }
 
-// lookUp returns the median time of a signed-in request for sessions all over the store.
-func lookUp(store scs.Store, cookies []string) (time.Duration, error) {
+// fill signs n people in and returns the cookies of some, from all over the store.
+func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 	m, err := middleware(store)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	h := m.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	requests := make([]*http.Request, len(cookies))
-	for i, c := range cookies {
-		requests[i] = httptest.NewRequest(http.MethodGet, "http://127.0.0.1/api", nil)
-		requests[i].Header.Set("Cookie", c)
-	}
-	var took []time.Duration
-	w := &answer{header: http.Header{}}
-	for range 41 {
-		began := time.Now()
-		for _, r := range requests {
-			clear(w.header)
-			h.ServeHTTP(w, r)
-			if w.status != 0 {
-				return 0, fmt.Errorf("a session was not found: %d", w.status)
-			}
+	h := m.Handler(page)
+	var cookies []string
+	for i := range n {
+		cookie, err := signIn(h, fmt.Sprintf("user%07d", i))
+		if err != nil {
+			return nil, nil, err
 		}
-		took = append(took, time.Since(began)/time.Duration(len(requests)))
+		if i%max(n/5000, 1) == 0 {
+			cookies = append(cookies, cookie)
+		}
 	}
-	slices.Sort(took)
-	return took[len(took)/2], nil
+	return m, cookies, nil
+}
+
+// compact copies strings into one piece of memory. Where they were made, between
+// a million sessions, reading them would cost more than the look-up.
+func compact(list []string) []string {
+	all := strings.Join(list, "")
+	for i := range list {
+		list[i], all = all[:len(list[i])], all[len(list[i]):]
+	}
+	return list
+}
+
+// lookUp returns the mean time of a signed-in request.
+func lookUp(m *wecom.Middleware, cookies []string) (time.Duration, error) {
+	h := m.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	w := &answer{header: http.Header{}}
+	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/api", nil)
+	cookie := []string{""}
+	r.Header["Cookie"] = cookie
+	began := time.Now()
+	for _, cookie[0] = range cookies {
+		clear(w.header)
+		h.ServeHTTP(w, r)
+		if w.status != 0 {
+			return 0, fmt.Errorf("a session was not found: %d", w.status)
+		}
+	}
+	return time.Since(began) / time.Duration(len(cookies)), nil
 }
 
 // An answer keeps its status and nothing else.
@@ -411,6 +511,9 @@ func heap() int64 {
 }
 
 func redisMemory(ctx context.Context, client *redis.Client) int64 {
+	if client == nil {
+		return 0
+	}
 	info := client.Info(ctx, "memory").Val()
 	_, rest, _ := strings.Cut(info, "used_memory:")
 	text, _, _ := strings.Cut(rest, "\r")
