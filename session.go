@@ -72,18 +72,9 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	if err != nil || len(token) != tokenLen {
 		return session{}, r, err
 	}
-	key := s.key(s.kind(), token)
-	row, ok, err := s.get(r.Context(), key)
+	found, ok, err := s.read(r.Context(), s.key(s.kind(), token))
 	if err != nil || !ok {
 		return session{}, r, err
-	}
-	if s.memory != nil {
-		found, ok = s.memory.decode(key, row)
-	} else {
-		found, ok = decodeRow(row)
-	}
-	if !ok || found.id.app() != s.app || s.memory == nil && !time.Now().Before(found.expires) {
-		return session{}, r, nil
 	}
 	if gone, err := s.isRevoked(r.Context(), found); err != nil || gone {
 		return session{}, r, err
@@ -95,6 +86,20 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	}
 	found.token = token
 	return found, r, nil
+}
+
+// read finds a session's row. What another app or another version wrote is none.
+func (s *sessions) read(ctx context.Context, key string) (found session, ok bool, err error) {
+	if s.memory != nil {
+		found, ok = s.memory.session(key)
+		return found, ok, nil
+	}
+	row, ok, err := s.get(ctx, key)
+	if err != nil || !ok {
+		return session{}, false, err
+	}
+	found, ok = decodeRow(row)
+	return found, ok && found.id.app() == s.app && time.Now().Before(found.expires), nil
 }
 
 // tossed says that the application's cookie came twice, which scs does not mind:
@@ -489,27 +494,33 @@ type memoryStore struct {
 	rows expiries
 
 	decodedMu sync.RWMutex
-	decoded   map[string]session // sessions that were asked for, by key
+	decoded   map[[tokenLen]byte]session // those that were asked for
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[string]session{}}
+	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]session{}}
 }
 
-// decode decodes a row that Find returned, once for all requests.
-func (s *memoryStore) decode(key string, row []byte) (session, bool) {
+// session finds a session and decodes it, once for all requests. The key is
+// an array in that map, and the session a value, since each pointer on the way
+// costs a wait for memory when there are many.
+func (s *memoryStore) session(key string) (session, bool) {
+	name := [tokenLen]byte([]byte(key))
 	s.decodedMu.RLock()
-	found, ok := s.decoded[key]
+	found, ok := s.decoded[name]
 	s.decodedMu.RUnlock()
 	if ok {
-		return found, true
+		return found, time.Now().Before(found.expires)
+	}
+	row, ok, _ := s.Find(key)
+	if !ok {
+		return session{}, false
 	}
 	if found, ok = decodeRow(row); ok {
 		s.decodedMu.Lock()
-		s.decoded[key] = found
-		s.decodedMu.Unlock()
-		if _, still, _ := s.Find(key); !still { // deleted meanwhile: Delete may have been here before us
-			_ = s.Delete(key)
+		defer s.decodedMu.Unlock()
+		if _, ok, _ = s.Find(key); ok { // not deleted meanwhile; if it is from here on, Delete waits for us
+			s.decoded[name] = found
 		}
 	}
 	return found, ok
@@ -518,7 +529,7 @@ func (s *memoryStore) decode(key string, row []byte) (session, bool) {
 func (s *memoryStore) Delete(key string) error {
 	err := s.MemStore.Delete(key)
 	s.decodedMu.Lock()
-	delete(s.decoded, key)
+	delete(s.decoded, [tokenLen]byte([]byte(key)))
 	s.decodedMu.Unlock()
 	return err
 }

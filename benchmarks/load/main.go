@@ -33,7 +33,7 @@ import (
 )
 
 func main() {
-	seconds := flag.Float64("seconds", 2, "length of each measurement")
+	seconds := flag.Float64("seconds", 2, "length of each measurement; 0 leaves the throughput out")
 	redisURL := flag.String("redis", "redis://127.0.0.1:6379/0", "where Redis is; without one, its rows are left out")
 	counts := flag.String("sessions", "10000,100000,1000000", "how many sessions to hold for the last table")
 	flag.Parse()
@@ -55,8 +55,10 @@ func run(length time.Duration, redisURL, counts string) error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %s each; server and clients share the machine\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), length)
-	if err := throughput(length, client); err != nil {
-		return err
+	if length > 0 {
+		if err := throughput(length, client); err != nil {
+			return err
+		}
 	}
 	var list []int
 	for text := range strings.SplitSeq(counts, ",") {
@@ -306,17 +308,22 @@ func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 		}
 		all = append(all, c)
 	}
-	for range 41 {
+	for range 21 {
 		for _, c := range all {
-			d, err := lookUp(c.memory, c.inMemory)
+			d, err := lookUp(c.memory, c.inMemory, 10)
 			if err != nil {
 				return err
 			}
 			c.took = append(c.took, d)
+		}
+	}
+	for range 21 {
+		for _, c := range all {
 			if c.redis == nil {
 				continue
 			}
-			if d, err = lookUp(c.redis, c.inRedis[:min(500, len(c.inRedis))]); err != nil {
+			d, err := lookUp(c.redis, c.inRedis, 1)
+			if err != nil {
 				return err
 			}
 			c.tookInIt = append(c.tookInIt, d)
@@ -444,7 +451,7 @@ func (s *pipeStore) flush() error {
 	return s.send()
 }
 
-// fill signs n people in and returns the cookies of some, from all over the store.
+// fill signs n people in, lets each open a page, and returns the cookies of some, from all over the store.
 func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 	m, err := middleware(store)
 	if err != nil {
@@ -456,6 +463,11 @@ func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 		cookie, err := signIn(h, fmt.Sprintf("user%07d", i))
 		if err != nil {
 			return nil, nil, err
+		}
+		if store == nil {
+			if _, err := lookUp(m, []string{cookie}, 1); err != nil {
+				return nil, nil, err
+			}
 		}
 		if i%max(n/5000, 1) == 0 {
 			cookies = append(cookies, cookie)
@@ -474,22 +486,24 @@ func compact(list []string) []string {
 	return list
 }
 
-// lookUp returns the mean time of a signed-in request.
-func lookUp(m *wecom.Middleware, cookies []string) (time.Duration, error) {
+// lookUp goes through the cookies some times and returns the mean time of a signed-in request.
+func lookUp(m *wecom.Middleware, cookies []string, times int) (time.Duration, error) {
 	h := m.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	w := &answer{header: http.Header{}}
 	r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/api", nil)
 	cookie := []string{""}
 	r.Header["Cookie"] = cookie
 	began := time.Now()
-	for _, cookie[0] = range cookies {
-		clear(w.header)
-		h.ServeHTTP(w, r)
-		if w.status != 0 {
-			return 0, fmt.Errorf("a session was not found: %d", w.status)
+	for range times {
+		for _, cookie[0] = range cookies {
+			clear(w.header)
+			h.ServeHTTP(w, r)
+			if w.status != 0 {
+				return 0, fmt.Errorf("a session was not found: %d", w.status)
+			}
 		}
 	}
-	return time.Since(began) / time.Duration(len(cookies)), nil
+	return time.Since(began) / time.Duration(len(cookies)*times), nil
 }
 
 // An answer keeps its status and nothing else.
