@@ -2,6 +2,7 @@ package wecom
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,18 +19,22 @@ import (
 // revocation that another one wrote.
 const revocationSeen = 2 * time.Second
 
-const revocationSweep = time.Minute
+const (
+	revocationSweep = time.Minute
+	revocationKept  = 10 * time.Minute // how long it is remembered at least that somebody is not revoked
+)
 
 // Revoke ends all sessions of one person that began until now, whatever their
-// number: it writes one row that holds the time. Of id only the field that names
-// the person counts, for example Identity{UserID: "zhangsan"}; who has several ids is
-// named by the first in the order of [Identity]. The person may sign in anew, if
+// number: it writes a row that holds the time, and one that tells other
+// processes to look. Of id only the field that names the person counts, for
+// example Identity{UserID: "zhangsan"}; who has several ids is named by the
+// first in the order of [Identity]. The person may sign in anew, if
 // Options.Authorize lets them.
 //
 // It works at once in this process and within two seconds in others that share
-// the session store. The clocks of replicas should agree: a session is compared by the
-// clock of the replica that made it. An error says that the row could not be
-// written; this process heeds the revocation all the same.
+// the session store. The clocks of replicas should agree: a session is compared
+// by the clock of the replica that made it. An error says that a row could not
+// be written; this process heeds the revocation all the same.
 func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
 	if m.sessions == nil {
 		return errZeroMiddleware
@@ -53,18 +58,26 @@ var errZeroMiddleware = errors.New("wecom: this Middleware was not made by New")
 // everybody is the key of the row that revokes all sessions; no person's key is empty.
 const everybody = ""
 
-// revocations remembers the store's revocation rows for as long as others may not have seen them.
-type revocations struct {
-	any  atomic.Bool // this process revoked something: the memory store has no other writers
-	mu   sync.Mutex
-	seen map[string]revocation
+// changed is the key of the row that says that something was revoked, whoever
+// it was: while it is the same, no other row is looked up again. So a request
+// costs one look-up, its session's, and every process one more in two seconds.
+const changed = "changed"
 
-	swept time.Time
+// revocations remembers the store's revocation rows for as long as nothing changed.
+type revocations struct {
+	any atomic.Bool // this process revoked something: the memory store has no other writers
+
+	mu     sync.Mutex
+	change string    // what the row of changes holds
+	asked  time.Time // when the store said so
+	seen   map[string]revocation
+	swept  time.Time
 }
 
 type revocation struct {
-	until time.Time // sessions that began until then are none; zero for no revocation
-	asked time.Time // when the store said so
+	until  time.Time // sessions that began until then are none; zero for no revocation
+	change string    // as of which the store said so; "" if this process did
+	asked  time.Time
 }
 
 func (s *sessions) personKey(id Identity) string {
@@ -76,8 +89,13 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 	now := time.Now()
 	s.revoked.note(person, revocation{until: now, asked: now}, s.lifetime)
 	s.revoked.any.Store(true)
-	row := binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano()))
-	if err := s.put(ctx, s.key('r', person), row, now.Add(s.lifetime+time.Minute)); err != nil {
+	ends := now.Add(s.lifetime + time.Minute)
+	// First what is revoked and then that something is: who sees the second finds the first.
+	err := s.put(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())), ends)
+	if err == nil {
+		err = s.put(ctx, s.key('r', changed), []byte(rand.Text()), ends)
+	}
+	if err != nil {
 		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
 	}
 	return nil
@@ -88,8 +106,12 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
+	change, err := s.lastChange(ctx)
+	if err != nil {
+		return true, err
+	}
 	for _, person := range [...]string{everybody, s.personKey(*found.id)} {
-		until, err := s.revokedUntil(ctx, person)
+		until, err := s.revokedUntil(ctx, person, change)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
 		}
@@ -97,19 +119,44 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	return false, nil
 }
 
-func (s *sessions) revokedUntil(ctx context.Context, person string) (time.Time, error) {
-	now := time.Now()
+// lastChange tells the last change by any process, not older than revocationSeen.
+func (s *sessions) lastChange(ctx context.Context) (string, error) {
+	v, now := &s.revoked, time.Now()
+	v.mu.Lock()
+	change, asked := v.change, v.asked
+	v.mu.Unlock()
+	if now.Sub(asked) < revocationSeen {
+		return change, nil
+	}
+	row, found, err := s.get(ctx, s.key('r', changed))
+	if err != nil {
+		return "", err
+	}
+	change = "none"
+	if found {
+		change = string(row)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if now.After(v.asked) { // another request's answer may be a younger one
+		v.change, v.asked = change, now
+	}
+	return change, nil
+}
+
+func (s *sessions) revokedUntil(ctx context.Context, person, change string) (time.Time, error) {
 	s.revoked.mu.Lock()
 	known, ok := s.revoked.seen[person]
 	s.revoked.mu.Unlock()
-	if ok && now.Sub(known.asked) < revocationSeen {
+	if ok && known.change == change {
 		return known.until, nil
 	}
+	now := time.Now()
 	row, found, err := s.get(ctx, s.key('r', person))
 	if err != nil {
 		return time.Time{}, err
 	}
-	read := revocation{asked: now}
+	read := revocation{change: change, asked: now}
 	if found && len(row) == 8 {
 		read.until = time.Unix(0, int64(binary.BigEndian.Uint64(row)))
 	}
@@ -128,7 +175,7 @@ func (v *revocations) note(person string, r revocation, lifetime time.Duration) 
 	if r.asked.Sub(v.swept) > revocationSweep {
 		v.swept = r.asked
 		for p, old := range v.seen {
-			if r.asked.Sub(old.asked) > revocationSeen && r.asked.Sub(old.until) > lifetime {
+			if r.asked.Sub(old.asked) > revocationKept && r.asked.Sub(old.until) > lifetime {
 				delete(v.seen, p)
 			}
 		}
