@@ -72,7 +72,7 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 	if err != nil || len(token) != tokenLen {
 		return session{}, r, err
 	}
-	found, ok, err := s.read(r.Context(), s.key(s.kind(), token))
+	found, ok, err := s.read(r.Context(), s.name(s.kind(), token))
 	if err != nil || !ok {
 		return session{}, r, err
 	}
@@ -89,12 +89,12 @@ func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err er
 }
 
 // read finds a session's row. What another app or another version wrote is none.
-func (s *sessions) read(ctx context.Context, key string) (found session, ok bool, err error) {
+func (s *sessions) read(ctx context.Context, name [tokenLen]byte) (found session, ok bool, err error) {
 	if s.memory != nil {
-		found, ok = s.memory.session(key)
+		found, ok = s.memory.session(name)
 		return found, ok, nil
 	}
-	row, ok, err := s.get(ctx, key)
+	row, ok, err := s.get(ctx, string(name[:]))
 	if err != nil || !ok {
 		return session{}, false, err
 	}
@@ -228,6 +228,11 @@ func (s *sessions) kind() byte {
 // key is a row's name in the store: 43 characters, which is what the narrowest
 // of scs's stores hold, and nothing that a reader of the store could use as a cookie.
 func (s *sessions) key(kind byte, token string) string {
+	name := s.name(kind, token)
+	return string(name[:])
+}
+
+func (s *sessions) name(kind byte, token string) (name [tokenLen]byte) {
 	var in [55]byte // 8 + 1 + 43 fit into one block of SHA-256
 	space := s.space
 	if kind == 'r' {
@@ -237,9 +242,8 @@ func (s *sessions) key(kind byte, token string) string {
 	b = append(b, kind)
 	b = append(b, token...)
 	sum := sha256.Sum256(b)
-	var out [tokenLen]byte
-	base64.RawURLEncoding.Encode(out[:], sum[:])
-	return string(out[:])
+	base64.RawURLEncoding.Encode(name[:], sum[:])
+	return name
 }
 
 // The store's calls. Writes go on when the browser has left: half a logout is none.
@@ -501,17 +505,17 @@ func newMemoryStore() *memoryStore {
 	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]session{}}
 }
 
-// session finds a session and decodes it, once for all requests. The key is
+// session finds a session and decodes it, once for all requests. The name is
 // an array in that map, and the session a value, since each pointer on the way
 // costs a wait for memory when there are many.
-func (s *memoryStore) session(key string) (session, bool) {
-	name := [tokenLen]byte([]byte(key))
+func (s *memoryStore) session(name [tokenLen]byte) (session, bool) {
 	s.decodedMu.RLock()
 	found, ok := s.decoded[name]
 	s.decodedMu.RUnlock()
 	if ok {
 		return found, time.Now().Before(found.expires)
 	}
+	key := string(name[:])
 	row, ok, _ := s.Find(key)
 	if !ok {
 		return session{}, false

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/oauth2"
 
-	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -67,35 +63,9 @@ func BenchmarkSignIn(b *testing.B) {
 }
 
 func BenchmarkToken(b *testing.B) {
-	life := time.Hour
-	ours := wecom.NewTokenSource("bench", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
-		return wecom.Token{Value: wecom.NewSecret("t"), Expires: time.Now().Add(life)}, nil
-	})
-	theirs := oauth2.ReuseTokenSource(nil, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t", Expiry: time.Now().Add(life)}))
-	sources := []struct {
-		name string
-		call func() error
-	}{
-		{"wecom", func() error { _, err := ours.Token(context.Background()); return err }},
-		{"x-oauth2 ReuseTokenSource", func() error { _, err := theirs.Token(); return err }},
-	}
-	for _, s := range sources {
-		require.NoError(b, s.call())
-		b.Run(s.name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_ = s.call()
-			}
-		})
-		b.Run(s.name+", 200 goroutines", func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetParallelism(100) // of GOMAXPROCS, which is 2 on the reference box
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					_ = s.call()
-				}
-			})
-		})
+	for _, s := range tokenSources() {
+		b.Run(s.name, func(b *testing.B) { s.alone(b) })
+		b.Run(s.name+", 200 goroutines", func(b *testing.B) { s.crowded(b) })
 	}
 }
 

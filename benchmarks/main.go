@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -39,6 +41,7 @@ func main() {
 	printAdded()
 	printOthers(*rounds)
 	printSignIn()
+	printTokens(*rounds)
 	printStampede()
 	if *svg != "" {
 		if err := os.WriteFile(*svg, chart(rows[:len(rows)-len(remote)]), 0o644); err != nil {
@@ -146,15 +149,16 @@ func printOthers(rounds int) {
 // cookie in the answer. WeCom answers at once, so that what is left is ours; the
 // last row is the same with the fake that tests use, which does WeCom's part too.
 func printSignIn() {
-	fmt.Printf("| sign-in (callback) | p50 | p99 | calls to WeCom each |\n| --- | ---: | ---: | ---: |\n")
+	fmt.Printf("| sign-in | p50 | p99 | calls to WeCom each |\n| --- | ---: | ---: | ---: |\n")
 	for _, c := range []struct {
 		name          string
 		instant       bool
 		atOnce, waves int
 	}{
-		{"one at a time", true, 1, 2000},
-		{"200 at once", true, 200, 20},
-		{"200 at once, answered by wecomtest", false, 200, 20},
+		{"redirect and callback, one at a time", true, 0, 2000},
+		{"callback, one at a time", true, 1, 2000},
+		{"callback, 200 at once", true, 200, 20},
+		{"callback, 200 at once, answered by wecomtest", false, 200, 20},
 	} {
 		fake := wecomtest.New()
 		o := options(fake)
@@ -165,6 +169,10 @@ func printSignIn() {
 		calls.n.Store(0)
 		var took []float64
 		for range c.waves {
+			if c.atOnce == 0 {
+				took = append(took, whole(h))
+				continue
+			}
 			took = append(took, timed(fake, h, c.atOnce)...)
 		}
 		slices.Sort(took)
@@ -190,6 +198,25 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 		StatusCode: http.StatusOK, Header: http.Header{}, Request: r,
 		Body: io.NopCloser(strings.NewReader(`{"errcode":0,"errmsg":"ok","userid":"` + userID + `"}`)),
 	}, nil
+}
+
+// whole runs a sign-in from the first page to the session's cookie and returns what it took, in milliseconds.
+func whole(h http.Handler) float64 {
+	began := time.Now()
+	away := httptest.NewRecorder()
+	h.ServeHTTP(away, get())
+	to, err := away.Result().Location()
+	if err != nil {
+		panic(err)
+	}
+	back := get(away.Result().Cookies()...)
+	state := to.Query().Get("state")
+	back.URL = &url.URL{Path: "/wecom/callback", RawQuery: "code=" + state + "&state=" + state} // a code works once
+	back.RequestURI = back.URL.RequestURI()
+	if status := (callback{h, back}).run(); status != http.StatusSeeOther {
+		panic(fmt.Sprintf("callback answered %d", status))
+	}
+	return float64(time.Since(began).Nanoseconds()) / 1e6
 }
 
 // timed runs n callbacks at once and returns what each took, in milliseconds.
@@ -222,6 +249,25 @@ func timed(fake *wecomtest.Fake, h http.Handler, n int) []float64 {
 
 func percentile(sorted []float64, p int) float64 {
 	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
+}
+
+func printTokens(rounds int) {
+	list := tokenSources()
+	alone, crowded := make([][]float64, len(list)), make([][]float64, len(list))
+	for range rounds {
+		for i, s := range list {
+			res := testing.Benchmark(s.alone)
+			alone[i] = append(alone[i], float64(res.T.Nanoseconds())/float64(res.N))
+			res = testing.Benchmark(s.crowded)
+			crowded[i] = append(crowded[i], float64(res.T.Nanoseconds())/float64(res.N))
+		}
+	}
+	fmt.Println("| cached access token | alone | 200 goroutines | wecom is |\n| --- | ---: | ---: | ---: |")
+	for i, s := range list {
+		fmt.Printf("| %s | %.0f ns | %.0f ns | %.2f ×, %.2f × |\n", s.name, median(alone[i]), median(crowded[i]),
+			median(alone[0])/median(alone[i]), median(crowded[0])/median(crowded[i]))
+	}
+	fmt.Println()
 }
 
 // printStampede counts what 200 callers of a cold token source cost.

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/alexedwards/scs/goredisstore"
@@ -21,6 +23,7 @@ import (
 	"github.com/gorilla/sessions"
 	"github.com/markbates/goth/gothic"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/oauth2"
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
@@ -343,4 +346,45 @@ func (c callback) run() int {
 	w := httptest.NewRecorder()
 	c.handler.ServeHTTP(w, c.request)
 	return w.Code
+}
+
+// A tokenSource has its token cached, for an hour.
+type tokenSource struct {
+	name string
+	call func() error
+}
+
+func tokenSources() []tokenSource {
+	ends := time.Now().Add(time.Hour)
+	ours := wecom.NewTokenSource("bench", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
+		return wecom.Token{Value: wecom.NewSecret("t"), Expires: ends}, nil
+	})
+	theirs := oauth2.ReuseTokenSource(nil, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t", Expiry: ends}))
+	list := []tokenSource{
+		{"wecom", func() error { _, err := ours.Token(context.Background()); return err }},
+		{"x/oauth2's ReuseTokenSource", func() error { _, err := theirs.Token(); return err }},
+	}
+	for _, s := range list {
+		if err := s.call(); err != nil {
+			panic(err)
+		}
+	}
+	return list
+}
+
+func (s tokenSource) alone(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = s.call()
+	}
+}
+
+func (s tokenSource) crowded(b *testing.B) {
+	b.ReportAllocs()
+	b.SetParallelism(max(1, 200/runtime.GOMAXPROCS(0)))
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_ = s.call()
+		}
+	})
 }
