@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -118,6 +119,7 @@ func signIn(h http.Handler, user string) (string, error) {
 }
 
 var page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8") // as pages do
 	_, _ = io.WriteString(w, "hello, this is a page of some length for somebody who is signed in\n")
 })
 
@@ -291,8 +293,8 @@ func readAnswer(r *bufio.Reader) error {
 		if len(line) <= 2 {
 			break
 		}
-		if name, value, ok := strings.Cut(string(line), ": "); ok && name == "Content-Length" {
-			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
 				return err
 			}
 		}
