@@ -157,6 +157,17 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Who was not allowed in stands in the log, where the page's reference leads, and not on the page.
+func TestNotAllowedIsLoggedWithThePerson(t *testing.T) {
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return false, nil }
+	})
+	res := w.browser().SignInAs("lisi").Get("/reports")
+	assert.Equal(t, http.StatusForbidden, res.Status)
+	assert.Contains(t, w.logs.String(), ":user:lisi")
+	assert.NotContains(t, res.Body, "lisi")
+}
+
 // OnFailure gets every failure, may answer itself, and may pass it on.
 func TestOnFailureGetsAllOfThem(t *testing.T) {
 	for _, tt := range failureCases() {

@@ -387,7 +387,7 @@ func (m *Middleware) permit(ctx context.Context, authorize Authorizer, id Identi
 	case err != nil:
 		return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
 	case !ok:
-		return &Failure{Status: http.StatusForbidden, Code: "not_allowed"}
+		return &Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: errors.New("the Authorizer said no to " + id.Key())}
 	}
 	return nil
 }

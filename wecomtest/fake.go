@@ -90,11 +90,11 @@ type Settings struct {
 
 // New returns a fake WeCom with a demo corp, ready to use:
 //
-//	zhangsan   张三  member, 研发部
-//	lisi       李四  member, 销售部
-//	wangwu     王五  member, 平台组 (below 研发部)
-//	zhaoliu    赵六  member, 销售部, disabled
-//	sunqi      孙七  member outside the app's visible range
+//	zhangsan   张三  member, 研发部 (department 2), its leader
+//	lisi       李四  member, 销售部 (3), its leader
+//	wangwu     王五  member, 平台组 (4, below 研发部)
+//	zhaoliu    赵六  member, 销售部 (3), disabled
+//	sunqi      孙七  member, 外部协作 (5), outside the app's visible range
 //
 //	wwfedcba9876543210/zhouba      周八  member of a linked corp
 //	oFakeOutsider0000000000000001  吴九  no member
