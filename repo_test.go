@@ -331,6 +331,12 @@ func TestNoDefaultClient(t *testing.T) {
 // A document and its translation have the same sections, the same code and lead to the same files.
 func TestTranslations(t *testing.T) {
 	tracked := trackedFiles(t)
+	for _, name := range tracked {
+		english, isDocument := strings.CutSuffix(name, ".md")
+		if isDocument && !strings.HasSuffix(english, ".zh-CN") && (strings.HasPrefix(name, "docs/") || path.Base(name) == "README.md") {
+			assert.Contains(t, tracked, english+".zh-CN.md", "no translation")
+		}
+	}
 	for _, chinese := range tracked {
 		english, ok := strings.CutSuffix(chinese, ".zh-CN.md")
 		if !ok {
