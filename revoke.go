@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,14 @@ const revocationSeen = 2 * time.Second
 
 const (
 	revocationSweep = time.Minute
-	revocationKept  = 10 * time.Minute // how long it is remembered at least that somebody is not revoked
+	revocationKept  = 10 * time.Minute // how long it is remembered at most that somebody is not revoked
+
+	// revocationLasts is how long the rows last at least: sessions made under
+	// another SessionLifetime, before the last deploy perhaps, must not outlive them.
+	revocationLasts = 400 * 24 * time.Hour
+
+	// A revocation further ahead than that is a damaged row: clocks do not differ so much.
+	revocationAhead = time.Hour
 )
 
 // Revoke ends all sessions of one person that began until now, whatever their
@@ -34,7 +42,8 @@ const (
 // It works at once in this process and within two seconds in others that share
 // the session store. The clocks of replicas should agree: a session is compared
 // by the clock of the replica that made it. An error says that a row could not
-// be written; this process heeds the revocation all the same.
+// be written; this process heeds the revocation all the same. If two processes
+// revoke one person at the same moment, either's time may stay.
 func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
 	if m.sessions == nil {
 		return errZeroMiddleware
@@ -70,6 +79,7 @@ type revocations struct {
 	mu     sync.Mutex
 	change string    // what the row of changes holds
 	asked  time.Time // when the store said so
+	asking bool      // a request is at it
 	seen   map[string]revocation
 	swept  time.Time
 }
@@ -89,9 +99,9 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 	now := time.Now()
 	s.revoked.note(person, revocation{until: now, asked: now}, s.lifetime)
 	s.revoked.any.Store(true)
-	ends := now.Add(s.lifetime + time.Minute)
+	ends := now.Add(max(s.lifetime, revocationLasts) + time.Minute)
 	// First what is revoked and then that something is: who sees the second finds the first.
-	err := s.put(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())), ends)
+	err := s.putRevocation(ctx, person, ends)
 	if err == nil {
 		err = s.put(ctx, s.key('r', changed), []byte(rand.Text()), ends)
 	}
@@ -99,6 +109,28 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
 	}
 	return nil
+}
+
+// putRevocation writes the person's latest revocation. A write that the store
+// was slow with may end after a later one's: then it is written again.
+func (s *sessions) putRevocation(ctx context.Context, person string, ends time.Time) error {
+	_, err := waitFor(context.WithoutCancel(ctx), s, "store_commit", s.direct, func(ctx context.Context) (struct{}, error) {
+		for {
+			until := s.revoked.latest(person)
+			err := s.commit(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(until.UnixNano())), ends)
+			if err != nil || s.revoked.latest(person).Equal(until) {
+				return struct{}{}, err
+			}
+			ctx = context.WithoutCancel(ctx) // nobody waits for it any more
+		}
+	})
+	return err
+}
+
+func (v *revocations) latest(person string) time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.seen[person].until
 }
 
 // isRevoked says whether the session began before a revocation of its person or of everybody.
@@ -120,24 +152,31 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 }
 
 // lastChange tells the last change by any process, not older than revocationSeen.
+// One request looks for it in good time, and the others go on with what is known.
 func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	v, now := &s.revoked, time.Now()
 	v.mu.Lock()
-	change, asked := v.change, v.asked
-	v.mu.Unlock()
-	if now.Sub(asked) < revocationSeen {
+	change, age := v.change, now.Sub(v.asked)
+	if age < revocationSeen/2 || v.asking && age < revocationSeen {
+		v.mu.Unlock()
 		return change, nil
 	}
+	v.asking = true
+	v.mu.Unlock()
 	row, found, err := s.get(ctx, s.key('r', changed))
-	if err != nil {
-		return "", err
-	}
-	change = "none"
-	if found {
-		change = string(row)
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.asking = false
+	switch {
+	case err != nil:
+		return "", err
+	case found:
+		change = "row " + string(row)
+	case strings.HasPrefix(v.change, "none "):
+		change = v.change
+	default: // not the same as before a row that was there and is lost
+		change = "none " + rand.Text()
+	}
 	if now.After(v.asked) { // another request's answer may be a younger one
 		v.change, v.asked = change, now
 	}
@@ -145,20 +184,22 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 }
 
 func (s *sessions) revokedUntil(ctx context.Context, person, change string) (time.Time, error) {
+	now := time.Now()
 	s.revoked.mu.Lock()
 	known, ok := s.revoked.seen[person]
 	s.revoked.mu.Unlock()
-	if ok && known.change == change {
+	if ok && known.change == change && now.Sub(known.asked) < revocationKept {
 		return known.until, nil
 	}
-	now := time.Now()
 	row, found, err := s.get(ctx, s.key('r', person))
 	if err != nil {
 		return time.Time{}, err
 	}
 	read := revocation{change: change, asked: now}
 	if found && len(row) == 8 {
-		read.until = time.Unix(0, int64(binary.BigEndian.Uint64(row)))
+		if until := time.Unix(0, int64(binary.BigEndian.Uint64(row))); until.Sub(now) < revocationAhead {
+			read.until = until
+		}
 	}
 	return s.revoked.note(person, read, s.lifetime), nil
 }
@@ -175,7 +216,7 @@ func (v *revocations) note(person string, r revocation, lifetime time.Duration) 
 	if r.asked.Sub(v.swept) > revocationSweep {
 		v.swept = r.asked
 		for p, old := range v.seen {
-			if r.asked.Sub(old.asked) > revocationKept && r.asked.Sub(old.until) > lifetime {
+			if r.asked.Sub(old.asked) > revocationKept && r.asked.Sub(old.until) > max(lifetime, revocationLasts) {
 				delete(v.seen, p)
 			}
 		}

@@ -275,14 +275,18 @@ func findRow(ctx context.Context, store scs.Store, key string) ([]byte, bool, er
 
 func (s *sessions) put(ctx context.Context, key string, row []byte, expires time.Time) error {
 	_, err := waitFor(context.WithoutCancel(ctx), s, "store_commit", s.direct, func(ctx context.Context) (struct{}, error) {
-		if c, ok := s.store.(interface {
-			CommitCtx(context.Context, string, []byte, time.Time) error
-		}); ok {
-			return struct{}{}, c.CommitCtx(ctx, key, row, expires)
-		}
-		return struct{}{}, s.store.Commit(key, row, expires)
+		return struct{}{}, s.commit(ctx, key, row, expires)
 	})
 	return err
+}
+
+func (s *sessions) commit(ctx context.Context, key string, row []byte, expires time.Time) error {
+	if c, ok := s.store.(interface {
+		CommitCtx(context.Context, string, []byte, time.Time) error
+	}); ok {
+		return c.CommitCtx(ctx, key, row, expires)
+	}
+	return s.store.Commit(key, row, expires)
 }
 
 func (s *sessions) del(ctx context.Context, key string) error {
@@ -310,8 +314,13 @@ func waitFor[T any](ctx context.Context, s *sessions, event string, direct bool,
 
 // bounded calls fn and waits for it for sessionTimeout at most, whether or not fn
 // heeds its context. A panic in fn is an error.
-func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (T, error)) (T, error) {
+func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (T, error)) (value T, err error) {
 	if direct {
+		defer func() {
+			if p := recover(); p != nil {
+				err = panicked("the session store", p)
+			}
+		}()
 		return fn(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
@@ -371,7 +380,7 @@ func (s *sessions) load(r *http.Request) (*http.Request, error) {
 	if token == "" {
 		return r.WithContext(empty), nil // nothing to ask the store for
 	}
-	ctx, err := waitFor(probe, s, "store_find", false, func(context.Context) (context.Context, error) {
+	ctx, err := waitFor(probe, s, "store_find", s.direct, func(context.Context) (context.Context, error) {
 		ctx, err := s.manager.Load(probe, token)
 		if err != nil && s.undecodable(probe, token) {
 			return s.manager.Load(probe, "")
@@ -501,6 +510,9 @@ type memoryStore struct {
 	decoded   map[[tokenLen]byte]session // those that were asked for
 }
 
+// endedAtOnce bounds how many rows that have ended go when one comes: somebody waits for that one.
+const endedAtOnce = 100
+
 func newMemoryStore() *memoryStore {
 	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]session{}}
 }
@@ -541,15 +553,18 @@ func (s *memoryStore) Delete(key string) error {
 func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	for len(s.rows) > 0 && s.rows[0].when.Before(now) {
+	now := time.Now().Round(0) // the wall clock, which Find goes by: a step back must not lose track of a row
+	for range endedAtOnce {
+		if len(s.rows) == 0 || !s.rows[0].when.Before(now) {
+			break
+		}
 		// A row that was written again since is found: another entry stands for it.
 		old := heap.Pop(&s.rows).(expiry)
 		if _, found, _ := s.Find(old.key); !found {
 			_ = s.Delete(old.key)
 		}
 	}
-	heap.Push(&s.rows, expiry{key, expires})
+	heap.Push(&s.rows, expiry{key, expires.Round(0)})
 	return s.MemStore.Commit(key, row, expires)
 }
 

@@ -118,19 +118,24 @@ func wecomDefault() peer {
 	}
 }
 
-func wecomInSCS() peer {
-	_, inside := samePair()
-	return inside
+func wecomInSCS(store scs.Store) []peer {
+	_, outside, leftOut := sameSession(store)
+	return []peer{outside, leftOut}
 }
 
-// samePair returns an application's scs session with and without the middleware
-// inside: one manager, one session, one cookie, so that nothing else differs.
-func samePair() (alone, inside peer) {
+// sameSession returns an application's scs session without the middleware and with
+// it inside, where LoadAndSave stands outside and where it is left out: one
+// manager, one session, one cookie, so that nothing else differs.
+func sameSession(store scs.Store) (alone, outside, leftOut peer) {
 	fake := wecomtest.New()
 	manager := secureManager()
+	if store != nil {
+		manager.Store = store
+	}
 	o := options(fake)
 	o.Sessions = manager
-	h := manager.LoadAndSave(mustNew(o).Handler(whoAmI))
+	ours := mustNew(o).Handler(whoAmI)
+	h := manager.LoadAndSave(ours)
 	request := get(signIn(fake, h)...)
 	put := manager.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		manager.Put(r.Context(), "user", userID)
@@ -142,11 +147,15 @@ func samePair() (alone, inside peer) {
 			seen(manager.GetString(r.Context(), "user"))
 		})),
 	}
-	inside = peer{
-		name: "wecom inside an scs session", does: "scs as it ships (gob), and our row",
+	outside = peer{
+		name: "wecom in an scs session", does: "scs as it ships (gob), and our row",
 		handler: h, request: request,
 	}
-	return alone, inside
+	leftOut = peer{
+		name: "the same, LoadAndSave left out", does: "likewise; wecom loads the session",
+		handler: ours, request: request,
+	}
+	return alone, outside, leftOut
 }
 
 func wecomRedis(client *redis.Client) peer {
@@ -289,7 +298,8 @@ func gothPattern() peer {
 
 // peers returns all that work in memory, wecom and the bare handler first.
 func peers() []peer {
-	return []peer{bare(), wecomDefault(), scsEmptyCodec(), jwtCookie(), goPkgzAuth(), scsGob(), wecomInSCS(), gothPattern()}
+	list := []peer{bare(), wecomDefault(), scsEmptyCodec(), jwtCookie(), goPkgzAuth(), scsGob()}
+	return append(append(list, wecomInSCS(nil)...), gothPattern())
 }
 
 // redisPeers returns those that need Redis, none if there is none at addr.
