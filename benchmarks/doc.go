@@ -3,7 +3,7 @@
 //
 //	go run -C benchmarks .                  # the table; -svg FILE writes the chart
 //	go run -C benchmarks ./load             # load over loopback
-//	go test -C benchmarks -bench . ./...    # the same, for benchstat
+//	go test -C benchmarks -bench . .        # the same, for benchstat
 //
 // docs/performance.md says what each peer checks and what it does not.
 package main

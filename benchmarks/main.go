@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -9,32 +10,64 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
 func main() {
-	testing.Init()
-	svg := flag.String("svg", "", "write the chart to this file")
-	redisAddr := flag.String("redis", "redis://127.0.0.1:6379/0", "where Redis is; without one, those rows are left out")
-	rounds := flag.Int("rounds", 5, "measure each this often, in turns, and take the median")
-	flag.Parse()
-
-	fmt.Printf("%s, %s/%s, %d CPUs\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
-	list := peers()
-	remote, client := redisPeers(context.Background(), *redisAddr)
-	if client != nil {
-		defer client.Close()
+	flags := flag.NewFlagSet("benchmarks", flag.ExitOnError)
+	svg := flags.String("svg", "", "write the chart to this `file`, in this module's folder if its path is relative")
+	redisURL := flags.String("redis", "redis://127.0.0.1:6379/0", "`URL` of a Redis; without one, its rows are left out")
+	rounds := flags.Int("rounds", 5, "measure each this often, in turns, and take the median")
+	_ = flags.Parse(os.Args[1:]) // ends the program
+	if flags.NArg() > 0 {
+		fail(2, fmt.Errorf("%q is no flag", flags.Arg(0)))
 	}
-	list = append(list, remote...)
+	if *rounds < 1 {
+		fail(2, errors.New("-rounds: want 1 or more"))
+	}
+	if _, err := redis.ParseURL(*redisURL); err != nil {
+		fail(2, fmt.Errorf("-redis: %w", err))
+	}
+	var file *os.File
+	if *svg != "" {
+		var err error
+		if file, err = os.Create(*svg); err != nil {
+			fail(1, err)
+		}
+	}
+	testing.Init()
+
+	fmt.Printf("%s, %s/%s, %d CPUs; this takes some two minutes\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	list := peers()
+	inMemory := len(list)
+	client, err := connect(context.Background(), *redisURL)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "benchmarks: no Redis, so its rows are left out: %v\n", err)
+	} else {
+		defer client.Close()
+		defer forget(client)
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			<-interrupted
+			forget(client)
+			os.Exit(130)
+		}()
+		list = append(list, redisPeers(client)...)
+	}
 
 	rows := measureAll(list, *rounds)
 	printSignedIn(rows)
@@ -43,12 +76,18 @@ func main() {
 	printSignIn()
 	printTokens(*rounds)
 	printStampede()
-	if *svg != "" {
-		if err := os.WriteFile(*svg, chart(rows[:len(rows)-len(remote)]), 0o644); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+	if file == nil {
+		return
 	}
+	_, err = file.Write(chart(rows[:inMemory]))
+	if err = errors.Join(err, file.Close()); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks:", err)
+	}
+}
+
+func fail(code int, err error) {
+	fmt.Fprintln(os.Stderr, "benchmarks:", err)
+	os.Exit(code)
 }
 
 // A row is one peer's result: medians, so that one disturbed round does not count.
@@ -91,15 +130,16 @@ func printSignedIn(rows []row) {
 	fmt.Println("| signed-in request | time | allocations | wecom is | the answer rests on |")
 	fmt.Println("| --- | ---: | ---: | ---: | --- |")
 	for _, r := range rows {
-		fmt.Printf("| %s | %.2f µs | %d | %.2f × | %s |\n", r.name, r.ns/1000, r.allocs, ours/r.ns, r.does)
+		fmt.Printf("| %s | %.2f µs | %d | %.3f × | %s |\n", r.name, r.ns/1000, r.allocs, ours/r.ns, r.does)
 	}
 	fmt.Println()
 }
 
-// printAdded tells what the middleware adds to an scs session. It is small beside
-// what scs takes itself, so they take turns, a hundredth of a second each.
+// printAdded tells what the middleware adds to an scs session that holds one
+// value. It is small beside what scs takes itself, so they take turns, a hundredth of a second each.
 func printAdded() {
-	alone, outside, leftOut := sameSession(nil)
+	alone := scsGob()
+	outside, leftOut := wecomInSCS(nil)
 	w := &nullWriter{http.Header{}}
 	const requests = 500
 	each := func(p peer) float64 {
@@ -150,7 +190,7 @@ func printOthers(rounds int) {
 // cookie in the answer. WeCom answers at once, so that what is left is ours; the
 // last row is the same with the fake that tests use, which does WeCom's part too.
 func printSignIn() {
-	fmt.Printf("| sign-in | p50 | p99 | calls to WeCom each |\n| --- | ---: | ---: | ---: |\n")
+	fmt.Printf("| sign-in | p50 | p99 | calls to WeCom per sign-in |\n| --- | ---: | ---: | ---: |\n")
 	for _, c := range []struct {
 		name          string
 		instant       bool
@@ -168,17 +208,20 @@ func printSignIn() {
 		h := mustNew(o).Handler(whoAmI)
 		signIn(fake, h) // fetches the token
 		calls.n.Store(0)
-		var took []float64
+		var took, since []float64
 		for range c.waves {
 			if c.atOnce == 0 {
 				took = append(took, whole(h))
 				continue
 			}
-			took = append(took, timed(fake, h, c.atOnce)...)
+			own, all := timed(fake, h, c.atOnce)
+			took, since = append(took, own...), append(since, all...)
 		}
-		slices.Sort(took)
-		fmt.Printf("| %s | %.3f ms | %.3f ms | %.2f |\n", c.name, percentile(took, 50), percentile(took, 99),
-			float64(calls.n.Load())/float64(len(took)))
+		each := float64(calls.n.Load()) / float64(len(took))
+		fmt.Printf("| %s | %.3f ms | %.3f ms | %.2f |\n", c.name, percentile(took, 50), percentile(took, 99), each)
+		if c.atOnce > 1 {
+			fmt.Printf("| … with the wait for a processor | %.3f ms | %.3f ms | %.2f |\n", percentile(since, 50), percentile(since, 99), each)
+		}
 	}
 	fmt.Println()
 }
@@ -220,8 +263,9 @@ func whole(h http.Handler) float64 {
 	return float64(time.Since(began).Nanoseconds()) / 1e6
 }
 
-// timed runs n callbacks at once and returns what each took, in milliseconds.
-func timed(fake *wecomtest.Fake, h http.Handler, n int) []float64 {
+// timed runs n callbacks that arrive at the same instant. It returns what each
+// took from when a processor took it up, and from that instant, in milliseconds.
+func timed(fake *wecomtest.Fake, h http.Handler, n int) (own, all []float64) {
 	ready := make([]callback, n)
 	for i := range ready {
 		c, err := begin(fake, h)
@@ -233,22 +277,33 @@ func timed(fake *wecomtest.Fake, h http.Handler, n int) []float64 {
 	if n > 1 {
 		runtime.GC() // the browsers' garbage is not the server's
 	}
-	took := make([]float64, n)
-	var wg sync.WaitGroup
+	own, all = make([]float64, n), make([]float64, n)
+	start := make(chan struct{})
+	var arrived time.Time
+	var waiting, wg sync.WaitGroup
+	waiting.Add(n)
 	for i, c := range ready {
 		wg.Go(func() {
+			waiting.Done()
+			<-start
 			began := time.Now()
 			if status := c.run(); status != http.StatusSeeOther {
 				panic(fmt.Sprintf("callback answered %d", status))
 			}
-			took[i] = float64(time.Since(began).Nanoseconds()) / 1e6
+			own[i], all[i] = ms(time.Since(began)), ms(time.Since(arrived))
 		})
 	}
+	waiting.Wait()
+	arrived = time.Now()
+	close(start)
 	wg.Wait()
-	return took
+	return own, all
 }
 
-func percentile(sorted []float64, p int) float64 {
+func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+func percentile(list []float64, p int) float64 {
+	sorted := slices.Sorted(slices.Values(list))
 	return sorted[min(len(sorted)*p/100, len(sorted)-1)]
 }
 
@@ -263,9 +318,9 @@ func printTokens(rounds int) {
 			crowded[i] = append(crowded[i], float64(res.T.Nanoseconds())/float64(res.N))
 		}
 	}
-	fmt.Println("| cached access token | alone | 200 goroutines | wecom is |\n| --- | ---: | ---: | ---: |")
+	fmt.Println("| cached access token | alone | 200 goroutines | wecom is, alone | wecom is, 200 goroutines |\n| --- | ---: | ---: | ---: | ---: |")
 	for i, s := range list {
-		fmt.Printf("| %s | %.0f ns | %.0f ns | %.2f ×, %.2f × |\n", s.name, median(alone[i]), median(crowded[i]),
+		fmt.Printf("| %s | %.0f ns | %.0f ns | %.2f × | %.2f × |\n", s.name, median(alone[i]), median(crowded[i]),
 			median(alone[0])/median(alone[i]), median(crowded[0])/median(crowded[i]))
 	}
 	fmt.Println()

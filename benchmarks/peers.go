@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,7 +64,7 @@ func get(cookies ...*http.Cookie) *http.Request {
 
 type userKey struct{}
 
-// bare reads a cookie and puts an identity into the context: what any scheme has to do at least.
+// bare takes an identity from a cookie and puts it into the context, by the means of net/http, as programs do.
 func bare() peer {
 	return peer{
 		name: "bare: cookie and context", does: "nothing is checked",
@@ -118,15 +119,24 @@ func wecomDefault() peer {
 	}
 }
 
-func wecomInSCS(store scs.Store) []peer {
-	_, outside, leftOut := sameSession(store)
-	return []peer{outside, leftOut}
+// wecomRevoked is the default in a process that revoked somebody once: from then on it looks whom.
+func wecomRevoked() peer {
+	fake := wecomtest.New()
+	m := mustNew(options(fake))
+	h := m.Handler(whoAmI)
+	p := peer{
+		name: "wecom, after a revocation", does: "the same, and the list of who was revoked",
+		handler: h, request: get(signIn(fake, h)...),
+	}
+	if err := m.Revoke(context.Background(), wecom.Identity{UserID: "lisi"}); err != nil {
+		panic(err)
+	}
+	return p
 }
 
-// sameSession returns an application's scs session without the middleware and with
-// it inside, where LoadAndSave stands outside and where it is left out: one
-// manager, one session, one cookie, so that nothing else differs.
-func sameSession(store scs.Store) (alone, outside, leftOut peer) {
+// wecomInSCS is wecom in the application's scs session, where LoadAndSave
+// stands outside and where it is left out. store nil is in memory.
+func wecomInSCS(store scs.Store) (outside, leftOut peer) {
 	fake := wecomtest.New()
 	manager := secureManager()
 	if store != nil {
@@ -137,16 +147,6 @@ func sameSession(store scs.Store) (alone, outside, leftOut peer) {
 	ours := mustNew(o).Handler(whoAmI)
 	h := manager.LoadAndSave(ours)
 	request := get(signIn(fake, h)...)
-	put := manager.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		manager.Put(r.Context(), "user", userID)
-	}))
-	put.ServeHTTP(httptest.NewRecorder(), request)
-	alone = peer{
-		name: "scs alone, the same session", request: request,
-		handler: manager.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			seen(manager.GetString(r.Context(), "user"))
-		})),
-	}
 	outside = peer{
 		name: "wecom in an scs session", does: "scs as it ships (gob), and our row",
 		handler: h, request: request,
@@ -155,13 +155,13 @@ func sameSession(store scs.Store) (alone, outside, leftOut peer) {
 		name: "the same, LoadAndSave left out", does: "likewise; wecom loads the session",
 		handler: ours, request: request,
 	}
-	return alone, outside, leftOut
+	return outside, leftOut
 }
 
 func wecomRedis(client *redis.Client) peer {
 	fake := wecomtest.New()
 	o := options(fake)
-	o.SessionStore = goredisstore.NewWithPrefix(client, "bench:wecom:")
+	o.SessionStore = goredisstore.NewWithPrefix(client, keys+"wecom:")
 	h := mustNew(o).Handler(whoAmI)
 	return peer{
 		name: "wecom, sessions in Redis", does: "one round trip to Redis",
@@ -195,7 +195,7 @@ func scsGob() peer {
 
 func scsRedis(client *redis.Client) peer {
 	manager := secureManager()
-	manager.Store = goredisstore.NewWithPrefix(client, "bench:scs:")
+	manager.Store = goredisstore.NewWithPrefix(client, keys+"scs:")
 	return plainSCS("scs, sessions in Redis", "one round trip to Redis", manager)
 }
 
@@ -246,7 +246,8 @@ func goPkgzAuth() peer {
 	service := auth.NewService(auth.Opts{
 		SecretReader: token.SecretFunc(func(string) (string, error) { return key, nil }),
 		URL:          site, Issuer: "bench", AvatarStore: avatar.NewNoOp(),
-		TokenDuration: time.Hour, CookieDuration: time.Hour,
+		AudienceReader: token.AudienceFunc(func() ([]string, error) { return []string{"bench"}, nil }),
+		TokenDuration:  time.Hour, CookieDuration: time.Hour,
 		XSRFIgnoreMethods: []string{http.MethodGet}, // as its documentation advises for pages
 	})
 	service.AddProvider("dev", "", "")
@@ -298,22 +299,46 @@ func gothPattern() peer {
 
 // peers returns all that work in memory, wecom and the bare handler first.
 func peers() []peer {
-	list := []peer{bare(), wecomDefault(), scsEmptyCodec(), jwtCookie(), goPkgzAuth(), scsGob()}
-	return append(append(list, wecomInSCS(nil)...), gothPattern())
+	outside, leftOut := wecomInSCS(nil)
+	return []peer{
+		bare(), wecomDefault(), wecomRevoked(), scsEmptyCodec(), jwtCookie(), goPkgzAuth(), scsGob(), outside, leftOut, gothPattern(),
+	}
 }
 
-// redisPeers returns those that need Redis, none if there is none at addr.
-func redisPeers(ctx context.Context, rawURL string) ([]peer, *redis.Client) {
+// keys is what this run's keys in Redis begin with.
+var keys = "wecom-bench-" + rand.Text() + ":"
+
+// connect returns a client, or an error that says why there are no rows for Redis.
+func connect(ctx context.Context, rawURL string) (*redis.Client, error) {
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
-		return nil, nil
+		return nil, err
 	}
+	redis.SetLogger(quiet{})
 	client := redis.NewClient(o)
-	if client.Ping(ctx).Err() != nil {
+	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close()
-		return nil, nil
+		return nil, err
 	}
-	return []peer{wecomRedis(client), scsRedis(client)}, client
+	return client, nil
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// forget deletes this run's keys.
+func forget(client *redis.Client) {
+	ctx := context.Background()
+	for it := client.Scan(ctx, 0, keys+"*", 1000).Iterator(); it.Next(ctx); {
+		client.Unlink(ctx, it.Val())
+	}
+}
+
+func redisPeers(client *redis.Client) []peer {
+	outside, _ := wecomInSCS(goredisstore.NewWithPrefix(client, keys+"wecom-scs:"))
+	outside.name, outside.does = "wecom in an scs session, in Redis", "two round trips: scs's, and ours"
+	return []peer{wecomRedis(client), scsRedis(client), outside}
 }
 
 // A nullWriter keeps nothing but its header, which is reused.

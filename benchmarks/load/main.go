@@ -2,7 +2,7 @@
 // closed loop: each connection sends its next request when it has the answer to
 // the last. It ends by itself.
 //
-//	go run -C benchmarks ./load [-seconds 3] [-redis URL] [-sessions 10000,100000,1000000]
+//	go run -C benchmarks ./load [-seconds 1] [-redis URL] [-sessions 10000,100000,1000000]
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,12 +21,15 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/v2"
@@ -35,25 +39,63 @@ import (
 )
 
 func main() {
-	seconds := flag.Float64("seconds", 1, "length of each measurement; 0 leaves the throughput out")
-	redisURL := flag.String("redis", "redis://127.0.0.1:6379/0", "where Redis is; without one, its rows are left out")
-	counts := flag.String("sessions", "10000,100000,1000000", "how many sessions to hold for the last table")
+	seconds := flag.Float64("seconds", 1, "length of each measurement, 0.1 or more; 0 leaves the throughput out")
+	redisURL := flag.String("redis", "redis://127.0.0.1:6379/0", "`URL` of a Redis; without one, its rows are left out")
+	counts := flag.String("sessions", "10000,100000,1000000", "how many sessions to hold for the last table, each 1000 or more")
 	flag.Parse()
-	if err := run(time.Duration(*seconds*float64(time.Second)), *redisURL, *counts); err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
-		os.Exit(1)
+	list, err := numbers(*counts)
+	switch {
+	case flag.NArg() > 0:
+		fail(2, fmt.Errorf("%q is no flag", flag.Arg(0)))
+	case *seconds != 0 && !(*seconds >= 0.1 && *seconds <= 3600):
+		fail(2, errors.New("-seconds: want 0, or 0.1 to 3600"))
+	case err != nil:
+		fail(2, fmt.Errorf("-sessions: %w", err))
+	}
+	options, err := redis.ParseURL(*redisURL)
+	if err != nil {
+		fail(2, fmt.Errorf("-redis: %w", err))
+	}
+	options.PoolSize = 256
+	if err := run(time.Duration(*seconds*float64(time.Second)), options, list); err != nil {
+		fail(1, err)
 	}
 }
 
-func run(length time.Duration, redisURL, counts string) error {
-	var client *redis.Client
-	if o, err := redis.ParseURL(redisURL); err == nil {
-		o.PoolSize = 256
-		client = redis.NewClient(o)
-		defer client.Close()
-		if client.Ping(context.Background()).Err() != nil {
-			client = nil
+func fail(code int, err error) {
+	fmt.Fprintln(os.Stderr, "load:", err)
+	os.Exit(code)
+}
+
+func numbers(text string) ([]int, error) {
+	var list []int
+	for text := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1000 { // fewer weigh less than the noise
+			return nil, fmt.Errorf("%q: want 1000 or more", text)
 		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+func run(length time.Duration, options *redis.Options, counts []int) error {
+	redis.SetLogger(quiet{})
+	client := redis.NewClient(options)
+	defer client.Close()
+	ctx := context.Background()
+	if err := client.Ping(ctx).Err(); err != nil {
+		fmt.Fprintf(os.Stderr, "load: no Redis, so its rows are left out: %v\n", err)
+		client = nil
+	} else {
+		defer forget(client)
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			<-interrupted
+			forget(client)
+			os.Exit(130)
+		}()
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %s each; server and clients share the machine\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), length)
@@ -62,15 +104,27 @@ func run(length time.Duration, redisURL, counts string) error {
 			return err
 		}
 	}
-	var list []int
-	for text := range strings.SplitSeq(counts, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1000 { // fewer weigh less than the noise
-			return fmt.Errorf("-sessions: %q: want 1000 or more", text)
+	return crowds(ctx, counts, client)
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// keys is what this run's keys in Redis begin with.
+var keys = "wecom-load-" + rand.Text() + ":"
+
+// forget deletes this run's keys.
+func forget(client *redis.Client) {
+	ctx := context.Background()
+	pipe := client.Pipeline()
+	for it := client.Scan(ctx, 0, keys+"*", 10_000).Iterator(); it.Next(ctx); {
+		pipe.Unlink(ctx, it.Val())
+		if pipe.Len() == 10_000 {
+			_, _ = pipe.Exec(ctx)
 		}
-		list = append(list, n)
 	}
-	return crowds(context.Background(), list, client)
+	_, _ = pipe.Exec(ctx)
 }
 
 // everybody signs people in at once, as the code says: what is measured here is not WeCom.
@@ -136,7 +190,7 @@ func throughput(length time.Duration, client *redis.Client) error {
 		handler http.Handler
 	}{{"without the middleware", page}, {"wecom, sessions in memory", memory.Handler(page)}}
 	if client != nil {
-		remote, err := middleware(goredisstore.NewWithPrefix(client, "load:wecom:"))
+		remote, err := middleware(goredisstore.NewWithPrefix(client, keys+"wecom:"))
 		if err != nil {
 			return err
 		}
@@ -309,20 +363,17 @@ type crowd struct {
 	memory, redis  *wecom.Middleware // redis is nil if there is none
 	each, eachInIt float64           // bytes a session
 	attempt        float64           // bytes that a sign-in leaves behind for ten minutes
-	inMemory       []string          // cookies of some of them
+	inMemory       []string          // cookies of all of them
 	inRedis        []string
-	took, tookInIt []time.Duration // a look-up, in turns
+	few            []time.Duration // a look-up of the same 5,000, in turns
+	all            []time.Duration // of everybody
+	tookInIt       []time.Duration // of the same 5,000 in Redis
 }
 
 // crowds makes n sessions for each n, and tells what they weigh and what a
 // look-up costs: all crowds are there at once and take turns.
 func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 	var all []*crowd
-	defer func() {
-		for _, c := range all {
-			c.forget(ctx, client)
-		}
-	}()
 	for _, n := range counts {
 		c, err := newCrowd(ctx, n, client)
 		if err != nil {
@@ -332,11 +383,20 @@ func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 	}
 	for range 21 {
 		for _, c := range all {
-			d, err := lookUp(c.memory, c.inMemory, 10)
+			d, err := lookUp(c.memory, some(c.inMemory), 10)
 			if err != nil {
 				return err
 			}
-			c.took = append(c.took, d)
+			c.few = append(c.few, d)
+		}
+	}
+	for range 11 {
+		for _, c := range all {
+			d, err := lookUp(c.memory, c.inMemory, max(1, 50_000/c.n))
+			if err != nil {
+				return err
+			}
+			c.all = append(c.all, d)
 		}
 	}
 	for range 21 {
@@ -351,10 +411,12 @@ func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 			c.tookInIt = append(c.tookInIt, d)
 		}
 	}
-	fmt.Println("| sessions | in memory, each | look-up | ratio | in Redis, each | look-up | ratio |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	fmt.Println("| sessions | bytes each, in memory | look-up among 5,000 | ratio | among all | ratio | bytes each, in Redis | look-up | ratio |")
+	fmt.Println("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, c := range all {
-		fmt.Printf("| %d | %.0f B | %s | %.2f | %.0f B | %s | %.2f |\n", c.n,
-			c.each, median(c.took), ratio(c.took, all[0].took), c.eachInIt, median(c.tookInIt), ratio(c.tookInIt, all[0].tookInIt))
+		fmt.Printf("| %d | %.0f | %s | %.2f | %s | %.2f | %.0f | %s | %.2f |\n", c.n,
+			c.each, median(c.few), ratio(c.few, all[0].few), median(c.all), ratio(c.all, all[0].all),
+			c.eachInIt, median(c.tookInIt), ratio(c.tookInIt, all[0].tookInIt))
 	}
 	last := all[len(all)-1]
 	fmt.Printf("\nFor ten minutes a sign-in keeps %.0f bytes more in memory, so that its code is not sent twice.\n", last.attempt)
@@ -385,7 +447,7 @@ func ratio(list, base []time.Duration) float64 {
 func newCrowd(ctx context.Context, n int, client *redis.Client) (*crowd, error) {
 	c := &crowd{n: n}
 	// With a store elsewhere, what is left in memory is what a sign-in leaves beside its session.
-	elsewhere := &pipeStore{ctx: ctx, client: client, prefix: fmt.Sprintf("load:%d:", n)}
+	elsewhere := &pipeStore{ctx: ctx, client: client, prefix: fmt.Sprintf("%s%d:", keys, n)}
 	used := redisMemory(ctx, client)
 	before := heap()
 	m, cookies, err := fill(elsewhere, n)
@@ -395,6 +457,7 @@ func newCrowd(ctx context.Context, n int, client *redis.Client) (*crowd, error) 
 	if err := elsewhere.flush(); err != nil {
 		return nil, err
 	}
+	cookies = some(cookies)
 	c.attempt = float64(heap()-before) / float64(n)
 	runtime.KeepAlive(m)
 	c.inRedis = compact(cookies)
@@ -410,24 +473,13 @@ func newCrowd(ctx context.Context, n int, client *redis.Client) (*crowd, error) 
 	if c.memory, cookies, err = fill(nil, n); err != nil {
 		return nil, err
 	}
-	c.each = float64(heap()-before)/float64(n) - c.attempt
 	c.inMemory = compact(cookies)
+	ours := cap(c.inMemory) * int(unsafe.Sizeof(""))
+	for _, cookie := range c.inMemory {
+		ours += len(cookie)
+	}
+	c.each = float64(heap()-before-int64(ours))/float64(n) - c.attempt
 	return c, nil
-}
-
-func (c *crowd) forget(ctx context.Context, client *redis.Client) {
-	if client == nil {
-		return
-	}
-	rows := client.Scan(ctx, 0, fmt.Sprintf("load:%d:*", c.n), 10_000).Iterator()
-	pipe := client.Pipeline()
-	for rows.Next(ctx) {
-		pipe.Unlink(ctx, rows.Val())
-		if pipe.Len() == 10_000 {
-			_, _ = pipe.Exec(ctx)
-		}
-	}
-	_, _ = pipe.Exec(ctx) // what is left ends by itself
 }
 
 // A pipeStore writes rows to Redis, many at a time, or nowhere, and keeps none.
@@ -473,7 +525,16 @@ func (s *pipeStore) flush() error {
 	return s.send()
 }
 
-// fill signs n people in, lets each open a page, and returns the cookies of some, from all over the store.
+// some returns 5,000 cookies from all over the store.
+func some(cookies []string) []string {
+	var list []string
+	for i := 0; i < len(cookies); i += max(len(cookies)/5000, 1) {
+		list = append(list, cookies[i])
+	}
+	return list
+}
+
+// fill signs n people in, lets each open a page if the store is the default, and returns their cookies.
 func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 	m, err := middleware(store)
 	if err != nil {
@@ -491,9 +552,7 @@ func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 				return nil, nil, err
 			}
 		}
-		if i%max(n/5000, 1) == 0 {
-			cookies = append(cookies, cookie)
-		}
+		cookies = append(cookies, cookie)
 	}
 	return m, cookies, nil
 }
