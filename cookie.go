@@ -54,11 +54,13 @@ func (k cookieKind) present(r *http.Request, suffix string) bool {
 	return n > 0
 }
 
-// cookieNamed returns the last of the n cookies of that name.
+// cookieNamed returns the first of the n cookies of that name.
 func cookieNamed(r *http.Request, name string) (value string, n int) {
 	for c := range cookies(r) {
 		if got, v, ok := strings.Cut(c, "="); ok && got == name {
-			value = v
+			if n == 0 {
+				value = v
+			}
 			n++
 		}
 	}

@@ -134,27 +134,27 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		serveProof(w, r, proof)
 		return
 	}
-	s, r, err := m.sessions.find(r)
+	s, ctx, err := m.sessions.find(r)
 	if err != nil {
-		m.fail(w, r, storeFailure(err))
+		m.fail(w, r.WithContext(ctx), storeFailure(err))
 		return
 	}
 	own, isOwn := m.route(r)
 	switch {
 	case isOwn:
 		guard(w.Header())
-		own.serve(m, w, r, s)
+		own.serve(m, w, r.WithContext(ctx), s)
 	case s.live():
 		if m.rechecks != nil {
 			m.recheck(r, s)
 		}
 		varyByCookie(w.Header())
-		next.ServeHTTP(w, r.WithContext(&identityContext{r.Context(), s.id, m}))
+		next.ServeHTTP(w, r.WithContext(&identityContext{ctx, s.id, m}))
 	case required:
-		m.demand(w, r)
+		m.demand(w, r.WithContext(ctx))
 	default:
 		varyByCookie(w.Header())
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	}
 }
 

@@ -138,11 +138,14 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
+	if until, ok := s.revoked.known(found.person); ok {
+		return !found.id.AuthenticatedAt.After(until), nil
+	}
 	change, err := s.lastChange(ctx)
 	if err != nil {
 		return true, err
 	}
-	for _, person := range [...]string{everybody, s.personKey(*found.id)} {
+	for _, person := range [...]string{everybody, found.person} {
 		until, err := s.revokedUntil(ctx, person, change)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
@@ -151,13 +154,36 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	return false, nil
 }
 
+// known tells when the person or everybody was revoked last, if the store need not be asked.
+func (v *revocations) known(person string) (until time.Time, ok bool) {
+	now := time.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all, one := v.seen[everybody], v.seen[person]
+	fresh := v.fresh(now) && all.fresh(v.change, now) && one.fresh(v.change, now)
+	if all.until.After(one.until) {
+		return all.until, fresh
+	}
+	return one.until, fresh
+}
+
+// fresh says whether the last change is known. One request looks for it in good
+// time, and the others go on with what is known.
+func (v *revocations) fresh(now time.Time) bool {
+	age := now.Sub(v.asked)
+	return age < revocationSeen/2 || v.asking && age < revocationSeen
+}
+
+func (r revocation) fresh(change string, now time.Time) bool {
+	return r.change == change && now.Sub(r.asked) < revocationKept
+}
+
 // lastChange tells the last change by any process, not older than revocationSeen.
-// One request looks for it in good time, and the others go on with what is known.
 func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	v, now := &s.revoked, time.Now()
 	v.mu.Lock()
-	change, age := v.change, now.Sub(v.asked)
-	if age < revocationSeen/2 || v.asking && age < revocationSeen {
+	change := v.change
+	if v.fresh(now) {
 		v.mu.Unlock()
 		return change, nil
 	}
@@ -186,9 +212,9 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 func (s *sessions) revokedUntil(ctx context.Context, person, change string) (time.Time, error) {
 	now := time.Now()
 	s.revoked.mu.Lock()
-	known, ok := s.revoked.seen[person]
+	known := s.revoked.seen[person]
 	s.revoked.mu.Unlock()
-	if ok && known.change == change && now.Sub(known.asked) < revocationKept {
+	if known.fresh(change, now) {
 		return known.until, nil
 	}
 	row, found, err := s.get(ctx, s.key('r', person))
@@ -248,8 +274,7 @@ const (
 // found to be gone is revoked and out at the next request; if it cannot be
 // told, nobody is logged out.
 func (m *Middleware) recheck(r *http.Request, s session) {
-	person := m.sessions.personKey(*s.id)
-	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
+	if !m.rechecks.due(s.person, s.id.AuthenticatedAt) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context())
@@ -260,7 +285,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 		defer cancel()
 		welcome, err := m.stillWelcome(ctx, *s.id)
 		if err == nil && !welcome {
-			if err = m.sessions.revoke(ctx, person); err == nil {
+			if err = m.sessions.revoke(ctx, s.person); err == nil {
 				m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
 			}
 			m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")

@@ -85,5 +85,6 @@ func decodeRow(row []byte) (s session, ok bool) {
 		at += size
 		s.id.Departments[i] = d
 	}
-	return s, at == len(body) && s.id.names()
+	s.person = s.id.Key()
+	return s, at == len(body) && s.person != ""
 }

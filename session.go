@@ -53,6 +53,7 @@ type sessions struct {
 // A session is a row that was found or just written. The zero session is nobody's.
 type session struct {
 	id      *Identity // never modified: requests share it
+	person  string    // its Key
 	token   string
 	expires time.Time
 }
@@ -60,32 +61,33 @@ type session struct {
 func (s session) live() bool { return s.token != "" }
 
 // find returns the request's session, the zero session if there is none, or an
-// error if the store could not tell. With a manager, the request that it returns
-// holds the application's session.
-func (s *sessions) find(r *http.Request) (found session, _ *http.Request, err error) {
+// error if the store could not tell. The context is the request's; with a
+// manager, it holds the application's session.
+func (s *sessions) find(r *http.Request) (found session, ctx context.Context, err error) {
+	ctx = r.Context()
 	var token string
 	if s.manager == nil {
 		token = s.cookie.value(r, "")
-	} else if r, err = s.load(r); err == nil && !s.tossed(r) {
-		token, _, _ = strings.Cut(s.manager.GetString(r.Context(), s.carried), ".")
+	} else if ctx, err = s.load(r); err == nil && !s.tossed(r) {
+		token, _, _ = strings.Cut(s.manager.GetString(ctx, s.carried), ".")
 	}
 	if err != nil || len(token) != tokenLen {
-		return session{}, r, err
+		return session{}, ctx, err
 	}
-	found, ok, err := s.read(r.Context(), s.name(s.kind(), token))
+	found, ok, err := s.read(ctx, s.name(s.kind(), token))
 	if err != nil || !ok {
-		return session{}, r, err
+		return session{}, ctx, err
 	}
-	if gone, err := s.isRevoked(r.Context(), found); err != nil || gone {
-		return session{}, r, err
+	if gone, err := s.isRevoked(ctx, found); err != nil || gone {
+		return session{}, ctx, err
 	}
 	if s.idle > 0 {
-		if ok, err = s.touch(r.Context(), token); err != nil || !ok {
-			return session{}, r, err
+		if ok, err = s.touch(ctx, token); err != nil || !ok {
+			return session{}, ctx, err
 		}
 	}
 	found.token = token
-	return found, r, nil
+	return found, ctx, nil
 }
 
 // read finds a session's row. What another app or another version wrote is none.
@@ -115,6 +117,7 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	created := session{
 		id:      &id,
+		person:  id.Key(),
 		token:   base64.RawURLEncoding.EncodeToString(b),
 		expires: time.Now().Add(s.lifetime),
 	}
@@ -358,27 +361,27 @@ func bounded[T any](ctx context.Context, direct bool, fn func(context.Context) (
 
 type loadedKey struct{}
 
+// A loading is in the context of a request whose session we load.
+type loading struct{ unsaved bool }
+
 // loadedHere says that the application's session was loaded by us and is ours to save.
 func loadedHere(ctx context.Context) bool {
-	here, _ := ctx.Value(loadedKey{}).(bool)
-	return here
+	l, ok := ctx.Value(loadedKey{}).(*loading)
+	return ok && l.unsaved
 }
 
-// load makes sure that the request's context holds the application's session. If
-// the application did not load it, we do, and then it is ours to save.
-func (s *sessions) load(r *http.Request) (*http.Request, error) {
+// load returns a context that holds the application's session. If the
+// application did not load it, we do, and then it is ours to save.
+func (s *sessions) load(r *http.Request) (context.Context, error) {
 	// Load returns the very context that it is given if that holds this manager's session.
-	probe := context.WithValue(r.Context(), loadedKey{}, true)
+	probe := context.WithValue(r.Context(), loadedKey{}, &loading{unsaved: true})
 	empty, err := s.manager.Load(probe, "")
 	if err != nil || empty == probe {
-		return r, err
+		return r.Context(), err
 	}
-	var token string
-	if c, err := r.Cookie(s.manager.Cookie.Name); err == nil {
-		token = c.Value
-	}
+	token, _ := cookieNamed(r, s.manager.Cookie.Name)
 	if token == "" {
-		return r.WithContext(empty), nil // nothing to ask the store for
+		return empty, nil // nothing to ask the store for
 	}
 	ctx, err := waitFor(probe, s, "store_find", s.direct, func(context.Context) (context.Context, error) {
 		ctx, err := s.manager.Load(probe, token)
@@ -388,9 +391,9 @@ func (s *sessions) load(r *http.Request) (*http.Request, error) {
 		return ctx, err
 	})
 	if err != nil {
-		return r, err
+		return r.Context(), err
 	}
-	return r.WithContext(ctx), nil
+	return ctx, nil
 }
 
 // undecodable says that Load failed for what the session holds, after an upgrade
@@ -410,11 +413,10 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 	if s.manager == nil {
 		return next
 	}
-	save := s.manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), loadedKey{}, false)))
-	}))
+	save := s.manager.LoadAndSave(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if loadedHere(r.Context()) {
+		if l, ok := r.Context().Value(loadedKey{}).(*loading); ok && l.unsaved {
+			l.unsaved = false // from here on scs sees to it
 			save.ServeHTTP(w, r)
 			return
 		}
@@ -427,7 +429,7 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 // beside the token so that this works after a logout too.
 func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
 	ctx := r.Context()
-	sum := sha256.Sum256([]byte(fresh.id.Key()))
+	sum := sha256.Sum256([]byte(fresh.person))
 	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
 	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
 	type cookie struct {
