@@ -176,7 +176,7 @@ func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned
 // same person has signed in with another tab meanwhile: ending that session
 // would break what the tab is loading.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) error {
-	if old.live() && !in.held.SignedIn && old.person == fresh.person {
+	if old.live() && !in.held.SignedIn && old.id.Key() == fresh.id.Key() {
 		return nil
 	}
 	return m.sessions.attach(w, r, fresh, old)

@@ -138,14 +138,15 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
-	if until, ok := s.revoked.known(found.person); ok {
+	person := found.id.Key()
+	if until, ok := s.revoked.known(person); ok {
 		return !found.id.AuthenticatedAt.After(until), nil
 	}
 	change, err := s.lastChange(ctx)
 	if err != nil {
 		return true, err
 	}
-	for _, person := range [...]string{everybody, found.person} {
+	for _, person := range [...]string{everybody, person} {
 		until, err := s.revokedUntil(ctx, person, change)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
@@ -274,7 +275,8 @@ const (
 // found to be gone is revoked and out at the next request; if it cannot be
 // told, nobody is logged out.
 func (m *Middleware) recheck(r *http.Request, s session) {
-	if !m.rechecks.due(s.person, s.id.AuthenticatedAt) {
+	person := s.id.Key()
+	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context())
@@ -285,7 +287,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 		defer cancel()
 		welcome, err := m.stillWelcome(ctx, *s.id)
 		if err == nil && !welcome {
-			if err = m.sessions.revoke(ctx, s.person); err == nil {
+			if err = m.sessions.revoke(ctx, person); err == nil {
 				m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
 			}
 			m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")

@@ -85,6 +85,5 @@ func decodeRow(row []byte) (s session, ok bool) {
 		at += size
 		s.id.Departments[i] = d
 	}
-	s.person = s.id.Key()
-	return s, at == len(body) && s.person != ""
+	return s, at == len(body) && s.id.names()
 }

@@ -53,7 +53,6 @@ type sessions struct {
 // A session is a row that was found or just written. The zero session is nobody's.
 type session struct {
 	id      *Identity // never modified: requests share it
-	person  string    // its Key
 	token   string
 	expires time.Time
 }
@@ -117,7 +116,6 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	_, _ = rand.Read(b) // never fails: it ends the program instead
 	created := session{
 		id:      &id,
-		person:  id.Key(),
 		token:   base64.RawURLEncoding.EncodeToString(b),
 		expires: time.Now().Add(s.lifetime),
 	}
@@ -429,7 +427,7 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 // beside the token so that this works after a logout too.
 func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
 	ctx := r.Context()
-	sum := sha256.Sum256([]byte(fresh.person))
+	sum := sha256.Sum256([]byte(fresh.id.Key()))
 	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
 	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
 	type cookie struct {
@@ -509,36 +507,43 @@ type memoryStore struct {
 	rows expiries
 
 	decodedMu sync.RWMutex
-	decoded   map[[tokenLen]byte]session // those that were asked for
+	decoded   map[[tokenLen]byte]decodedSession // those that were asked for
+}
+
+type decodedSession struct {
+	id   *Identity
+	ends int64 // Unix nanoseconds
 }
 
 // endedAtOnce bounds how many rows that have ended go when one comes: somebody waits for that one.
 const endedAtOnce = 100
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]session{}}
+	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]decodedSession{}}
 }
 
-// session finds a session and decodes it, once for all requests. The name is
-// an array in that map, and the session a value, since each pointer on the way
-// costs a wait for memory when there are many.
+// session finds a session and decodes it, once for all requests. The name is an
+// array in that map, and what it leads to a value, so that both are one line of
+// the processor's cache: each more is a wait for memory when there are many.
 func (s *memoryStore) session(name [tokenLen]byte) (session, bool) {
 	s.decodedMu.RLock()
-	found, ok := s.decoded[name]
+	known, ok := s.decoded[name]
 	s.decodedMu.RUnlock()
 	if ok {
-		return found, time.Now().Before(found.expires)
+		ends := time.Unix(0, known.ends)
+		return session{id: known.id, expires: ends}, time.Now().Before(ends)
 	}
 	key := string(name[:])
 	row, ok, _ := s.Find(key)
 	if !ok {
 		return session{}, false
 	}
-	if found, ok = decodeRow(row); ok {
+	found, ok := decodeRow(row)
+	if ok {
 		s.decodedMu.Lock()
 		defer s.decodedMu.Unlock()
 		if _, ok, _ = s.Find(key); ok { // not deleted meanwhile; if it is from here on, Delete waits for us
-			s.decoded[name] = found
+			s.decoded[name] = decodedSession{found.id, found.expires.UnixNano()}
 		}
 	}
 	return found, ok

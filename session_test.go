@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -613,15 +614,36 @@ func TestSessionsAreWrittenOnce(t *testing.T) {
 }
 
 func TestMemoryStoreForgets(t *testing.T) {
+	const people = 3000
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(o *wecom.Options) { o.SessionLifetime, o.IdleTimeout = time.Hour, time.Minute })
-		for range 3 {
-			for range 50 {
-				w.signedIn("zhangsan")
+		auth, err := wecom.New(wecom.Options{
+			CallbackURL: site + "/wecom/callback", Provider: codeProvider{}, StateKey: wecom.NewSecret(strings.Repeat("k", 32)),
+			Logger: slog.New(slog.DiscardHandler), SessionLifetime: time.Hour, IdleTimeout: time.Minute,
+		})
+		require.NoError(t, err)
+		app := auth.Handler(hello())
+		day := func() int64 {
+			for i := range people {
+				session := codeSession(t, app, fmt.Sprintf("user%d.%d", i, time.Now().Unix()))
+				require.True(t, isIn(app, session))
 			}
-			time.Sleep(2 * time.Hour)
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
 		}
-		assert.Equal(t, "zhangsan", who(w.signedIn("zhangsan")))
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		before := int64(m.HeapAlloc)
+		first := day() - before
+		var last int64
+		for range 5 {
+			time.Sleep(24 * time.Hour)
+			last = day() - before
+		}
+		assert.Less(t, last, 3*first, "bytes after six days, and after one")
 	})
 }
 

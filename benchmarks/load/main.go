@@ -414,9 +414,12 @@ func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 	fmt.Println("| sessions | bytes each, in memory | look-up among 5,000 | ratio | among all | ratio | bytes each, in Redis | look-up | ratio |")
 	fmt.Println("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, c := range all {
-		fmt.Printf("| %d | %.0f | %s | %.2f | %s | %.2f | %.0f | %s | %.2f |\n", c.n,
-			c.each, median(c.few), ratio(c.few, all[0].few), median(c.all), ratio(c.all, all[0].all),
-			c.eachInIt, median(c.tookInIt), ratio(c.tookInIt, all[0].tookInIt))
+		remote := "– | – | –"
+		if client != nil {
+			remote = fmt.Sprintf("%.0f | %s | %.2f", c.eachInIt, median(c.tookInIt), ratio(c.tookInIt, all[0].tookInIt))
+		}
+		fmt.Printf("| %d | %.0f | %s | %.2f | %s | %.2f | %s |\n", c.n,
+			c.each, median(c.few), ratio(c.few, all[0].few), median(c.all), ratio(c.all, all[0].all), remote)
 	}
 	last := all[len(all)-1]
 	fmt.Printf("\nFor ten minutes a sign-in keeps %.0f bytes more in memory, so that its code is not sent twice.\n", last.attempt)
