@@ -166,7 +166,6 @@ func TestF23_ForeignRevocationRows(t *testing.T) {
 		t.Run(name, bubble(func(t *testing.T) {
 			store := newTestStore()
 			here := newCodeAuth(t, store)
-			app := here.Handler(hello())
 			require.NoError(t, here.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
 			require.NoError(t, here.RevokeAll(t.Context()))
 			time.Sleep(time.Second)
@@ -174,7 +173,7 @@ func TestF23_ForeignRevocationRows(t *testing.T) {
 				require.NoError(t, store.MemStore.Commit(key, row, time.Now().Add(time.Hour)))
 			}
 			for _, auth := range []*wecom.Middleware{here, newCodeAuth(t, store)} {
-				app = auth.Handler(hello())
+				app := auth.Handler(hello())
 				for _, user := range []string{"zhangsan", "lisi"} {
 					session := codeSession(t, app, user+"."+fmt.Sprintf("%p", auth))
 					for range 3 {
