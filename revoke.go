@@ -146,8 +146,8 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	for _, person := range [...]string{everybody, person} {
-		until, err := s.revokedUntil(ctx, person, change)
+	for _, who := range [...]string{everybody, person} {
+		until, err := s.revokedUntil(ctx, who, change)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
 		}

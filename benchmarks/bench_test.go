@@ -1,30 +1,35 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
-func redisURL() string {
-	if u := os.Getenv("REDIS_URL"); u != "" {
-		return u
+// connect looks for Redis where REDIS_URL says, or at the standard port.
+func connect(ctx context.Context) (*redis.Client, error) {
+	o, err := redis.ParseURL(cmp.Or(os.Getenv("REDIS_URL"), "redis://127.0.0.1:6379/0"))
+	if err != nil {
+		return nil, err
 	}
-	return "redis://127.0.0.1:6379/0"
+	return scratch.Connect(ctx, o)
 }
 
 func BenchmarkSignedIn(b *testing.B) {
 	list := peers()
-	if client, err := connect(b.Context(), redisURL()); err == nil {
-		defer client.Close()
-		defer forget(client)
+	if client, err := connect(b.Context()); err == nil {
+		defer scratch.Forget(client)
 		list = append(list, redisPeers(client)...)
 	}
 	for _, p := range list {
@@ -75,9 +80,10 @@ func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates too: run without -race")
 	}
-	p := wecomDefault()
-	w := &nullWriter{http.Header{}}
-	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { p.serve(w) }), 10.0)
+	for _, p := range []peer{wecomDefault(), wecomRevoked()} {
+		w := &nullWriter{http.Header{}}
+		assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { p.serve(w) }), 10.0, p.name)
+	}
 }
 
 func TestPeersAgree(t *testing.T) {
@@ -106,12 +112,11 @@ func TestOneUpstreamCallPerSignIn(t *testing.T) {
 }
 
 func TestRedisRoundTrips(t *testing.T) {
-	client, err := connect(t.Context(), redisURL())
+	client, err := connect(t.Context())
 	if err != nil {
 		t.Skip("SKIPPED SERVICE TEST: redis: " + err.Error())
 	}
-	defer client.Close()
-	defer forget(client)
+	defer scratch.Forget(client)
 	p := wecomRedis(client)
 	w := &nullWriter{http.Header{}}
 	p.serve(w)

@@ -10,19 +10,18 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -38,12 +37,12 @@ func main() {
 	if *rounds < 1 {
 		fail(2, errors.New("-rounds: want 1 or more"))
 	}
-	if _, err := redis.ParseURL(*redisURL); err != nil {
+	options, err := redis.ParseURL(*redisURL)
+	if err != nil {
 		fail(2, fmt.Errorf("-redis: %w", err))
 	}
 	var file *os.File
 	if *svg != "" {
-		var err error
 		if file, err = os.Create(*svg); err != nil {
 			fail(1, err)
 		}
@@ -53,19 +52,11 @@ func main() {
 	fmt.Printf("%s, %s/%s, %d CPUs; this takes some two minutes\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	list := peers()
 	inMemory := len(list)
-	client, err := connect(context.Background(), *redisURL)
+	client, err := scratch.Connect(context.Background(), options)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "benchmarks: no Redis, so its rows are left out: %v\n", err)
 	} else {
-		defer client.Close()
-		defer forget(client)
-		interrupted := make(chan os.Signal, 1)
-		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
-		go func() {
-			<-interrupted
-			forget(client)
-			os.Exit(130)
-		}()
+		defer scratch.Forget(client)
 		list = append(list, redisPeers(client)...)
 	}
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +26,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -161,7 +161,7 @@ func wecomInSCS(store scs.Store) (outside, leftOut peer) {
 func wecomRedis(client *redis.Client) peer {
 	fake := wecomtest.New()
 	o := options(fake)
-	o.SessionStore = goredisstore.NewWithPrefix(client, keys+"wecom:")
+	o.SessionStore = goredisstore.NewWithPrefix(client, scratch.Keys+"wecom:")
 	h := mustNew(o).Handler(whoAmI)
 	return peer{
 		name: "wecom, sessions in Redis", does: "one round trip to Redis",
@@ -195,7 +195,7 @@ func scsGob() peer {
 
 func scsRedis(client *redis.Client) peer {
 	manager := secureManager()
-	manager.Store = goredisstore.NewWithPrefix(client, keys+"scs:")
+	manager.Store = goredisstore.NewWithPrefix(client, scratch.Keys+"scs:")
 	return plainSCS("scs, sessions in Redis", "one round trip to Redis", manager)
 }
 
@@ -305,38 +305,8 @@ func peers() []peer {
 	}
 }
 
-// keys is what this run's keys in Redis begin with.
-var keys = "wecom-bench-" + rand.Text() + ":"
-
-// connect returns a client, or an error that says why there are no rows for Redis.
-func connect(ctx context.Context, rawURL string) (*redis.Client, error) {
-	o, err := redis.ParseURL(rawURL)
-	if err != nil {
-		return nil, err
-	}
-	redis.SetLogger(quiet{})
-	client := redis.NewClient(o)
-	if err := client.Ping(ctx).Err(); err != nil {
-		_ = client.Close()
-		return nil, err
-	}
-	return client, nil
-}
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
-
-// forget deletes this run's keys.
-func forget(client *redis.Client) {
-	ctx := context.Background()
-	for it := client.Scan(ctx, 0, keys+"*", 1000).Iterator(); it.Next(ctx); {
-		client.Unlink(ctx, it.Val())
-	}
-}
-
 func redisPeers(client *redis.Client) []peer {
-	outside, _ := wecomInSCS(goredisstore.NewWithPrefix(client, keys+"wecom-scs:"))
+	outside, _ := wecomInSCS(goredisstore.NewWithPrefix(client, scratch.Keys+"wecom-scs:"))
 	outside.name, outside.does = "wecom in an scs session, in Redis", "two round trips: scs's, and ours"
 	return []peer{wecomRedis(client), scsRedis(client), outside}
 }

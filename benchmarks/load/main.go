@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,13 +20,11 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -36,6 +33,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 )
 
 func main() {
@@ -80,22 +78,12 @@ func numbers(text string) ([]int, error) {
 }
 
 func run(length time.Duration, options *redis.Options, counts []int) error {
-	redis.SetLogger(quiet{})
-	client := redis.NewClient(options)
-	defer client.Close()
 	ctx := context.Background()
-	if err := client.Ping(ctx).Err(); err != nil {
+	client, err := scratch.Connect(ctx, options)
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "load: no Redis, so its rows are left out: %v\n", err)
-		client = nil
 	} else {
-		defer forget(client)
-		interrupted := make(chan os.Signal, 1)
-		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
-		go func() {
-			<-interrupted
-			forget(client)
-			os.Exit(130)
-		}()
+		defer scratch.Forget(client)
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs, %s each; server and clients share the machine\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), length)
@@ -105,26 +93,6 @@ func run(length time.Duration, options *redis.Options, counts []int) error {
 		}
 	}
 	return crowds(ctx, counts, client)
-}
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
-
-// keys is what this run's keys in Redis begin with.
-var keys = "wecom-load-" + rand.Text() + ":"
-
-// forget deletes this run's keys.
-func forget(client *redis.Client) {
-	ctx := context.Background()
-	pipe := client.Pipeline()
-	for it := client.Scan(ctx, 0, keys+"*", 10_000).Iterator(); it.Next(ctx); {
-		pipe.Unlink(ctx, it.Val())
-		if pipe.Len() == 10_000 {
-			_, _ = pipe.Exec(ctx)
-		}
-	}
-	_, _ = pipe.Exec(ctx)
 }
 
 // everybody signs people in at once, as the code says: what is measured here is not WeCom.
@@ -190,7 +158,7 @@ func throughput(length time.Duration, client *redis.Client) error {
 		handler http.Handler
 	}{{"without the middleware", page}, {"wecom, sessions in memory", memory.Handler(page)}}
 	if client != nil {
-		remote, err := middleware(goredisstore.NewWithPrefix(client, keys+"wecom:"))
+		remote, err := middleware(goredisstore.NewWithPrefix(client, scratch.Keys+"wecom:"))
 		if err != nil {
 			return err
 		}
@@ -450,7 +418,7 @@ func ratio(list, base []time.Duration) float64 {
 func newCrowd(ctx context.Context, n int, client *redis.Client) (*crowd, error) {
 	c := &crowd{n: n}
 	// With a store elsewhere, what is left in memory is what a sign-in leaves beside its session.
-	elsewhere := &pipeStore{ctx: ctx, client: client, prefix: fmt.Sprintf("%s%d:", keys, n)}
+	elsewhere := &pipeStore{ctx: ctx, client: client, prefix: fmt.Sprintf("%s%d:", scratch.Keys, n)}
 	used := redisMemory(ctx, client)
 	before := heap()
 	m, cookies, err := fill(elsewhere, n)
