@@ -63,6 +63,15 @@ func hello() http.Handler {
 	})
 }
 
+// forge changes the last digit of a state's signature.
+func forge(state string) string {
+	last := len(state) - 1
+	if state[last] == '0' {
+		return state[:last] + "1"
+	}
+	return state[:last] + "0"
+}
+
 func (w *world) browser() *wecomtest.Browser {
 	return w.fake.Browser(site, w.app).SignInAs("zhangsan")
 }

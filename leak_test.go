@@ -511,6 +511,7 @@ func TestT22_NothingIsMarkup(t *testing.T) {
 	require.GreaterOrEqual(t, len(markup), 580)
 	w := newWorld(t)
 	state := stateOf(t, w.held(w.browser(), "/").URL)
+	forged := forge(state)
 	// shape is what of a page a browser takes for markup.
 	shape := func(body string) [5]int {
 		var n [5]int
@@ -531,7 +532,7 @@ func TestT22_NothingIsMarkup(t *testing.T) {
 	inputs := map[string]func(payload string) *httptest.ResponseRecorder{
 		"state": func(p string) *httptest.ResponseRecorder { return page("code=x&state=" + url.QueryEscape(p)) },
 		"code": func(p string) *httptest.ResponseRecorder {
-			return page("code=" + url.QueryEscape(p) + "&state=" + state[:75] + "0")
+			return page("code=" + url.QueryEscape(p) + "&state=" + forged)
 		},
 		"error": func(p string) *httptest.ResponseRecorder {
 			return page("state=" + state + "&error=" + url.QueryEscape(p) + "&error_description=" + url.QueryEscape(p) + "&errmsg=" + url.QueryEscape(p))
