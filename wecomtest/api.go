@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +15,8 @@ import (
 
 // sensitiveFields are what snsapi_privateinfo asks consent for.
 var sensitiveFields = []string{"gender", "avatar", "qr_code", "mobile", "email", "biz_mail", "address"}
+
+const maxBody = 1 << 20 // of a request
 
 const defaultAvatar = "https://wework.qpic.cn/wwpic/default/0"
 
@@ -43,15 +46,20 @@ var endpoints = map[string]*endpoint{
 	"/cgi-bin/user/getuserinfo":         {do: (*call).getUserInfoLegacy},
 	"/cgi-bin/auth/getuserdetail":       {post: true, do: (*call).getUserDetail},
 	"/cgi-bin/user/get":                 {do: (*call).getUser},
+	"/cgi-bin/user/getuserdetail":       {post: true, do: (*call).getUserDetailLegacy},
 	"/cgi-bin/user/simplelist":          {do: (*call).simpleList},
+	"/cgi-bin/user/list":                {do: (*call).userList},
 	"/cgi-bin/user/list_id":             {post: true, do: (*call).listID},
 	"/cgi-bin/user/getuserid":           {post: true, do: (*call).userByMobile},
 	"/cgi-bin/user/get_userid_by_email": {post: true, do: (*call).userByEmail},
+	"/cgi-bin/user/convert_to_openid":   {post: true, do: (*call).convertToOpenID},
 	"/cgi-bin/department/list":          {do: (*call).departmentList},
 	"/cgi-bin/department/simplelist":    {do: (*call).departmentSimpleList},
 	"/cgi-bin/department/get":           {do: (*call).departmentGet},
 	"/cgi-bin/agent/get":                {do: (*call).agentGet},
+	"/cgi-bin/agent/list":               {do: (*call).agentList},
 	"/cgi-bin/tag/get":                  {do: (*call).tagGet},
+	"/cgi-bin/tag/list":                 {do: (*call).tagList},
 	"/cgi-bin/get_jsapi_ticket":         {do: (*call).jsapiTicket},
 	"/cgi-bin/ticket/get":               {do: (*call).agentTicket},
 	"/cgi-bin/getcallbackip":            {do: (*call).callbackIPs},
@@ -60,7 +68,7 @@ var endpoints = map[string]*endpoint{
 
 // api answers a call of the server API.
 func (f *Fake) api(path string, r *http.Request) *answer {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
 	if err != nil {
 		return textAnswer(http.StatusBadRequest, "cannot read the request")
 	}
@@ -71,7 +79,7 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 	e, added := endpoints[path], f.added[path]
 	if added == nil && (weixins && weixinEndpoints[path] == nil || !weixins && e == nil) {
 		f.mu.Unlock()
-		return textAnswer(http.StatusNotFound, "The fake WeCom has no "+path+"; add it with Handle.")
+		return f.unknown(path, c.ip, weixins)
 	}
 	if weixins {
 		f.mu.Unlock()
@@ -100,7 +108,17 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 	if code, ok := v.(errcode); ok {
 		v = f.failure(int(code), "", c.ip)
 	}
-	return f.jsonAnswer(v)
+	return jsonAnswer(v)
+}
+
+// unknown answers a call of an endpoint that the fake does not have. Weixin's
+// errcode for such a URL is documented; WeCom's is not, so it is one that clients do not retry.
+func (f *Fake) unknown(path, ip string, weixins bool) *answer {
+	slog.Warn("wecomtest: the fake has no such endpoint; add it with Fake.Handle", "path", path)
+	if weixins {
+		return weixinAnswer(path, weixinFailure(40066, "", ip))
+	}
+	return jsonAnswer(f.failure(48002, "", ip))
 }
 
 // authenticate finds the app whose token the query holds. A token in the body
@@ -208,9 +226,6 @@ func (c *call) exchange(legacy bool) any {
 	if value == "" {
 		return errcode(41008)
 	}
-	if agent := c.query.Get("agentid"); legacy && agent != "" && agent != c.app.AgentID {
-		return errcode(40056)
-	}
 	k, code := c.f.redeem(value, c.corp, c.app)
 	if code != 0 {
 		return errcode(code)
@@ -250,28 +265,54 @@ type userDetail struct {
 	Address string `json:"address,omitempty"`
 }
 
+// A userDetailLegacy is what the old endpoint answers: the contacts' fields stand in it, too.
+type userDetailLegacy struct {
+	userDetail
+	Name       string  `json:"name"`
+	Department []int64 `json:"department"`
+	Position   string  `json:"position"`
+}
+
 func (c *call) getUserDetail() any {
+	d, _, code := c.detail()
+	if code != 0 {
+		return code
+	}
+	return d
+}
+
+func (c *call) getUserDetailLegacy() any {
+	d, m, code := c.detail()
+	if code != 0 {
+		return code
+	}
+	return userDetailLegacy{d, m.Name, c.visibleOf(m), m.Position}
+}
+
+// detail returns what the member of a user_ticket agreed to show.
+func (c *call) detail() (userDetail, *Member, errcode) {
+	var d userDetail
 	var in struct {
 		UserTicket string `json:"user_ticket"`
 	}
 	if json.Unmarshal(c.body, &in) != nil || in.UserTicket == "" {
-		return errcode(84090)
+		return d, nil, 84090
 	}
 	t := c.f.tickets[in.UserTicket]
 	if t == nil || t.corp != c.corp.id || t.agent != c.app.AgentID {
-		return errcode(84015)
+		return d, nil, 84015
 	}
 	if !c.f.now().Before(t.expires) {
-		return errcode(84014)
+		return d, nil, 84014
 	}
 	if c.app.SensitiveFields != nil && len(c.app.SensitiveFields) == 0 {
-		return errcode(92001)
+		return d, nil, 92001
 	}
 	m := c.corp.member(t.userID)
 	if m == nil || !c.corp.sees(c.app, m) {
-		return errcode(92000)
+		return d, nil, 92000
 	}
-	d := userDetail{status: success, UserID: m.UserID, Gender: "0", Avatar: defaultAvatar}
+	d = userDetail{status: success, UserID: m.UserID, Gender: "0", Avatar: defaultAvatar}
 	for _, field := range t.fields {
 		switch field {
 		case "gender":
@@ -290,7 +331,7 @@ func (c *call) getUserDetail() any {
 			d.Address = m.Address
 		}
 	}
-	return d
+	return d, m, 0
 }
 
 func gender(m *Member) string {
@@ -304,13 +345,18 @@ func gender(m *Member) string {
 
 type userReply struct {
 	status
+	userRecord
+}
+
+// A userRecord is a member as user/get and user/list show one.
+type userRecord struct {
 	UserID         string   `json:"userid"`
 	Name           string   `json:"name"`
 	Department     []int64  `json:"department"`
 	Order          []int64  `json:"order"`
 	Position       string   `json:"position"`
 	Mobile         string   `json:"mobile,omitempty"`
-	Gender         string   `json:"gender,omitempty"`
+	Gender         string   `json:"gender"`
 	Email          string   `json:"email,omitempty"`
 	BizMail        string   `json:"biz_mail,omitempty"`
 	Avatar         string   `json:"avatar,omitempty"`
@@ -338,16 +384,29 @@ func (c *call) getUser() any {
 	if len(id) > maxUserID {
 		return errcode(40003)
 	}
+	m, code := c.visible(id)
+	if code != 0 {
+		return code
+	}
+	return userReply{success, c.record(m)}
+}
+
+// visible returns the member, if the app may see that one.
+func (c *call) visible(id string) (*Member, errcode) {
 	m := c.corp.member(id)
 	if m == nil {
-		return errcode(60111)
+		return nil, 60111
 	}
 	if !c.corp.sees(c.app, m) {
-		return errcode(c.f.settings.InvisibleErrcode)
+		return nil, errcode(c.f.settings.InvisibleErrcode)
 	}
-	u := userReply{
-		status: success, UserID: m.UserID, Name: m.Name, Position: m.Position, Alias: m.Alias, Status: m.Status,
-		Department: c.visibleOf(m), DirectLeader: []string{},
+	return m, 0
+}
+
+func (c *call) record(m *Member) userRecord {
+	u := userRecord{
+		UserID: m.UserID, Name: m.Name, Position: m.Position, Alias: m.Alias, Status: m.Status,
+		Department: c.visibleOf(m), DirectLeader: []string{}, Gender: "0", // which an app may not know
 	}
 	u.ExtAttr.Attrs = []any{}
 	u.Order, u.IsLeaderInDept = make([]int64, len(u.Department)), make([]int, len(u.Department))
@@ -380,35 +439,56 @@ func (c *call) visibleOf(m *Member) []int64 {
 	return list
 }
 
-func (c *call) simpleList() any {
+// listed returns the visible members of the department that the query names.
+func (c *call) listed() ([]*Member, errcode) {
 	id, err := strconv.ParseInt(c.query.Get("department_id"), 10, 64)
 	if err != nil {
-		return errcode(60123)
+		return nil, 60123
 	}
 	if c.corp.department(id) == nil {
-		return errcode(60003)
+		return nil, 60003
 	}
 	if !c.corp.seesDepartment(c.app, id) {
-		return errcode(60011)
+		return nil, 60011
 	}
-	type user struct {
-		UserID     string  `json:"userid"`
-		Name       string  `json:"name"`
-		Department []int64 `json:"department"`
-	}
-	list := []user{}
+	var list []*Member
 	below := c.query.Get("fetch_child") == "1"
 	for _, m := range c.corp.members {
 		in := slices.Contains(m.Departments, id) || below && slices.ContainsFunc(m.Departments,
 			func(d int64) bool { return c.corp.within(d, []int64{id}) })
 		if in && c.corp.sees(c.app, m) {
-			list = append(list, user{m.UserID, m.Name, c.visibleOf(m)})
+			list = append(list, m)
 		}
 	}
-	return struct {
-		status
-		UserList []user `json:"userlist"`
-	}{success, list}
+	return list, 0
+}
+
+type userListReply[T any] struct {
+	status
+	UserList []T `json:"userlist"`
+}
+
+func (c *call) simpleList() any {
+	type user struct {
+		UserID     string  `json:"userid"`
+		Name       string  `json:"name"`
+		Department []int64 `json:"department"`
+	}
+	return listReply(c, func(m *Member) user { return user{m.UserID, m.Name, c.visibleOf(m)} })
+}
+
+func (c *call) userList() any { return listReply(c, c.record) }
+
+func listReply[T any](c *call, show func(*Member) T) any {
+	members, code := c.listed()
+	if code != 0 {
+		return code
+	}
+	list := []T{}
+	for _, m := range members {
+		list = append(list, show(m))
+	}
+	return userListReply[T]{success, list}
 }
 
 func (c *call) listID() any {
@@ -492,6 +572,26 @@ func (c *call) userByEmail() any {
 		}
 		return strings.EqualFold(m.BizMail, in.Email)
 	})
+}
+
+func (c *call) convertToOpenID() any {
+	var in struct {
+		UserID string `json:"userid"`
+	}
+	if json.Unmarshal(c.body, &in) != nil || in.UserID == "" {
+		return errcode(41009)
+	}
+	m, code := c.visible(in.UserID)
+	if code != 0 {
+		return code
+	}
+	if m.NoWeixin {
+		return errcode(43004)
+	}
+	return struct {
+		status
+		OpenID string `json:"openid"`
+	}{success, madeUp(c.corp.id + " " + fold(m.UserID))}
 }
 
 type departmentRow struct {
@@ -650,6 +750,38 @@ func (c *call) agentGet() any {
 		reply.RedirectDomain = a.TrustedDomains[0]
 	}
 	return reply
+}
+
+// agentList answers with the one app whose token it is.
+func (c *call) agentList() any {
+	type agent struct {
+		AgentID       int64  `json:"agentid"`
+		Name          string `json:"name"`
+		SquareLogoURL string `json:"square_logo_url"`
+	}
+	list := []agent{}
+	if id, err := strconv.ParseInt(c.app.AgentID, 10, 64); err == nil {
+		list = append(list, agent{id, c.app.Name, defaultAvatar})
+	}
+	return struct {
+		status
+		AgentList []agent `json:"agentlist"`
+	}{success, list}
+}
+
+func (c *call) tagList() any {
+	type tag struct {
+		ID   int64  `json:"tagid"`
+		Name string `json:"tagname"`
+	}
+	list := []tag{}
+	for _, t := range c.corp.tags {
+		list = append(list, tag{t.ID, t.Name})
+	}
+	return struct {
+		status
+		TagList []tag `json:"taglist"`
+	}{success, list}
 }
 
 func (c *call) tagGet() any {

@@ -1,8 +1,10 @@
 package wecomtest_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -88,8 +90,8 @@ func TestErrcodes(t *testing.T) {
 		{"no code", nil, "auth/getuserinfo?access_token=$TOKEN", "", 41008},
 		{"invented code", nil, "auth/getuserinfo?access_token=$TOKEN&code=x", "", 40029},
 		{"good code", nil, "auth/getuserinfo?access_token=$TOKEN&code=$CODE", "", 0},
-		{"good code, legacy", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE&agentid=1000002", "", 0},
-		{"legacy, foreign agent", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE&agentid=1000003", "", 40056},
+		{"good code, legacy", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE", "", 0},
+		{"legacy, any agentid", nil, "user/getuserinfo?access_token=$TOKEN&code=$CODE&agentid=1000003", "", 0},
 		{"code of another corp", func(w *world) {
 			w.fake.AddApp(wecomtest.App{CorpID: "wwother", AgentID: "1000002", Secret: "other"})
 			w.fake.AddMember(wecomtest.Member{CorpID: "wwother", UserID: "zhangsan"})
@@ -126,6 +128,13 @@ func TestErrcodes(t *testing.T) {
 		{"by invisible mobile", nil, "user/getuserid?access_token=$TOKEN", `{"mobile":"13800000005"}`, 46004},
 		{"by no mobile", nil, "user/getuserid?access_token=$TOKEN", `{}`, 40063},
 		{"by no email", nil, "user/get_userid_by_email?access_token=$TOKEN", `x`, 40063},
+		{"openid of no userid", nil, "user/convert_to_openid?access_token=$TOKEN", `{}`, 41009},
+		{"openid of nobody", nil, "user/convert_to_openid?access_token=$TOKEN", `{"userid":"nobody"}`, 60111},
+		{"openid of an invisible member", nil, "user/convert_to_openid?access_token=$TOKEN", `{"userid":"sunqi"}`, 60011},
+		{"openid of a member without Weixin", func(w *world) {
+			w.fake.AddMember(wecomtest.Member{UserID: "lisi", Departments: []int64{3}, NoWeixin: true})
+		}, "user/convert_to_openid?access_token=$TOKEN", `{"userid":"lisi"}`, 43004},
+		{"openid by GET", nil, "user/convert_to_openid?access_token=$TOKEN&userid=lisi", "", 40063},
 		{"list_id by an ordinary app", nil, "user/list_id?access_token=$TOKEN", `{}`, 48002},
 
 		{"department", nil, "department/get?access_token=$TOKEN&id=2", "", 0},
@@ -134,6 +143,7 @@ func TestErrcodes(t *testing.T) {
 		{"no such department", nil, "department/simplelist?access_token=$TOKEN&id=99", "", 60003},
 		{"invisible department", nil, "department/list?access_token=$TOKEN&id=5", "", 60011},
 		{"members of invisible department", nil, "user/simplelist?access_token=$TOKEN&department_id=5", "", 60011},
+		{"records of invisible department", nil, "user/list?access_token=$TOKEN&department_id=5", "", 60011},
 		{"members of no department", nil, "user/simplelist?access_token=$TOKEN", "", 60123},
 		{"members of unknown department", nil, "user/simplelist?access_token=$TOKEN&department_id=99", "", 60003},
 
@@ -145,6 +155,8 @@ func TestErrcodes(t *testing.T) {
 			w.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: "third"})
 		}, "agent/get?access_token=$TOKEN&agentid=1000003", "", 301002},
 		{"tag", nil, "tag/get?access_token=$TOKEN&tagid=1", "", 0},
+		{"no such endpoint", nil, "message/send?access_token=$TOKEN", `{}`, 48002},
+		{"no such endpoint, no token", nil, "anything", "", 48002},
 		{"tag is no number", nil, "tag/get?access_token=$TOKEN&tagid=x", "", 40068},
 		{"no such tag", nil, "tag/get?access_token=$TOKEN&tagid=9", "", 40068},
 		{"ticket", nil, "get_jsapi_ticket?access_token=$TOKEN", "", 0},
@@ -212,7 +224,7 @@ func TestAnswers(t *testing.T) {
 	fake.AddMember(wecomtest.Member{UserID: "OldStyle", Name: "老拼写", LegacySpelling: true})
 	assert.Regexp(t, `^{"errcode":0,"errmsg":"ok","UserId":"OldStyle","DeviceId":"\d+"}$`, raw("auth/getuserinfo", code("oldstyle")))
 
-	assert.Equal(t, `{"errcode":0,"errmsg":"ok","userid":"zhangsan","name":"张三","department":[2],"order":[0],"position":"研发经理",`+
+	assert.Equal(t, `{"errcode":0,"errmsg":"ok","userid":"zhangsan","name":"张三","department":[2],"order":[0],"position":"研发经理","gender":"0",`+
 		`"is_leader_in_dept":[1],"direct_leader":[],"main_department":2,"telephone":"","alias":"","status":1,"enable":1,"isleader":1,"hide_mobile":0,"extattr":{"attrs":[]}}`,
 		raw("user/get", "userid=zhangsan"))
 	assert.Contains(t, raw("user/get", "userid=zhaoliu"), `"status":2,"enable":0`)
@@ -224,12 +236,21 @@ func TestAnswers(t *testing.T) {
 	assert.Equal(t, `{"errcode":0,"errmsg":"ok","userlist":[{"userid":"zhangsan","name":"张三","department":[2]}]}`, raw("user/simplelist", "department_id=2"))
 	assert.Equal(t, `{"errcode":0,"errmsg":"ok","userlist":[{"userid":"zhangsan","name":"张三","department":[2]},{"userid":"wangwu","name":"王五","department":[4]}]}`,
 		raw("user/simplelist", "department_id=2&fetch_child=1"))
+	one := strings.TrimPrefix(raw("user/get", "userid=zhangsan"), `{"errcode":0,"errmsg":"ok",`)
+	assert.Equal(t, `{"errcode":0,"errmsg":"ok","userlist":[{`+one+`]}`, raw("user/list", "department_id=2"))
+	assert.Equal(t, `{"errcode":0,"errmsg":"ok","taglist":[{"tagid":1,"tagname":"值班"}]}`, raw("tag/list", ""))
+	assert.Equal(t, `{"errcode":0,"errmsg":"ok","agentlist":[{"agentid":1000002,"name":"示例应用","square_logo_url":"https://wework.qpic.cn/wwpic/default/0"}]}`, raw("agent/list", ""))
 	assert.Equal(t, `{"errcode":0,"errmsg":"ok","tagname":"值班","userlist":[{"userid":"wangwu","name":"王五"}],"partylist":[3]}`, raw("tag/get", "tagid=1"))
 	assert.Contains(t, raw("agent/get", "agentid=1000002"), `"agentid":1000002,"name":"示例应用"`)
 	assert.Contains(t, raw("agent/get", "agentid=1000002"), `"allow_userinfos":{"user":[]},"allow_partys":{"partyid":[2,3]},"allow_tags":{"tagid":[]}`)
 	assert.Equal(t, map[string]any{"errcode": 0., "errmsg": "ok", "userid": "lisi"}, c.post("user/getuserid", `{"mobile":"13800000002"}`))
 	assert.Equal(t, map[string]any{"errcode": 0., "errmsg": "ok", "userid": "lisi"}, c.post("user/get_userid_by_email", `{"email":"LiSi@corp.example.com"}`))
 	assert.Equal(t, map[string]any{"errcode": 0., "errmsg": "ok", "userid": "lisi"}, c.post("user/get_userid_by_email", `{"email":"lisi@mail.example.net","email_type":2}`))
+
+	openID := c.post("user/convert_to_openid", `{"userid":"LiSi"}`)["openid"]
+	assert.Regexp(t, `^o[0-9A-Za-z_-]{27}$`, openID)
+	assert.Equal(t, openID, c.post("user/convert_to_openid", `{"userid":"lisi"}`)["openid"])
+	assert.NotEqual(t, openID, c.post("user/convert_to_openid", `{"userid":"wangwu"}`)["openid"])
 
 	a := fake.App()
 	a.LegacyFields = true
@@ -379,6 +400,11 @@ func TestUserTicket(t *testing.T) {
 		"avatar": "https://wework.qpic.cn/wwpic/fake_zhangsan/0", "qr_code": "https://open.work.weixin.qq.com/wwopen/userQRCode?vcode=fake_zhangsan",
 		"email": "zhangsan@mail.example.net", "biz_mail": "zhangsan@corp.example.com", "address": "广州市海珠区新港中路",
 	}, c.post("auth/getuserdetail", body))
+	old := c.post("user/getuserdetail", body)
+	assert.Equal(t, "张三", old["name"])
+	assert.Equal(t, []any{2.}, old["department"])
+	assert.Equal(t, "研发经理", old["position"])
+	assert.Equal(t, "13800000001", old["mobile"])
 
 	a := fake.App()
 	a.SensitiveFields = []string{}
@@ -391,6 +417,7 @@ func TestUserTicket(t *testing.T) {
 
 	now = now.Add(30 * time.Minute)
 	assert.EqualValues(t, 84014, c.post("auth/getuserdetail", body)["errcode"])
+	assert.EqualValues(t, 84014, c.post("user/getuserdetail", body)["errcode"])
 }
 
 func TestVisibleRange(t *testing.T) {
@@ -444,9 +471,11 @@ func TestContactsChange(t *testing.T) {
 func TestHandle(t *testing.T) {
 	fake := wecomtest.New()
 	c := newCaller(t, fake)
-	res, err := c.client.Get(api + "message/send?access_token=" + c.token)
-	require.NoError(t, err)
-	assert.Equal(t, 404, res.StatusCode)
+	var log bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	assert.EqualValues(t, 48002, c.post("message/send", "hi")["errcode"])
+	assert.Contains(t, log.String(), "path=/cgi-bin/message/send")
 	fake.Handle("message/send", func(r *http.Request) any {
 		b, _ := io.ReadAll(r.Body)
 		return map[string]any{"errcode": 0, "echo": string(b)}

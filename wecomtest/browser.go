@@ -637,10 +637,7 @@ func (b *Browser) send(q *request, r *http.Request) *Response {
 	if site != nil {
 		return serveInProcess(site, r)
 	}
-	p.fake.mu.Lock()
-	own := q.to.scheme == "http" && p.fake.servers[q.to.host]
-	p.fake.mu.Unlock()
-	if !own && (q.to.scheme != "https" || !isProduction(q.to.host)) {
+	if !p.fake.stands(q.to.scheme, q.to.host) {
 		return &Response{Err: &net.DNSError{Err: "no such host", Name: q.to.host, IsNotFound: true}}
 	}
 	a, err := p.fake.respond(r)

@@ -84,9 +84,12 @@ type Member struct {
 	QRCode   string
 	Address  string
 	// LegacySpelling makes auth/getuserinfo spell its answer about this member
-	// UserId, as the old endpoint does. Field reports differ on which spelling
-	// WeCom's web login uses; a client must read both.
+	// UserId, as user/getuserinfo does. WeCom is not known to do so, but a client
+	// should read both.
 	LegacySpelling bool
+	// NoWeixin says that the member has never signed in to WeCom with Weixin and does not use its plugin:
+	// user/convert_to_openid answers 43004.
+	NoWeixin bool
 }
 
 // A LinkedMember is a member of another corp, linked (互联企业) or upstream or

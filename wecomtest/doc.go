@@ -29,7 +29,8 @@
 // [Fake.Transport] and [Fake.Client] answer at WeCom's production host names, so
 // that nothing about the client under test has to be configured.
 // [Fake.Start] serves the same on a loopback port for programs
-// of any language; its root page shows what to point them at.
+// of any language; its root page shows what to point them at, and
+// [Server.Options] is what an application takes that is tried in a real browser.
 // [Fake.IssueCode] makes a code without a browser.
 //
 // The answers are WeCom's: application errors come with status 200 and an errcode; errmsg
@@ -68,5 +69,6 @@
 //
 // It lets everybody in who presses a button, and so it listens on loopback only. It does not
 // imitate messages, contacts beyond reading them, service providers or third-party apps;
-// [Fake.Handle] adds endpoints that a test needs besides.
+// [Fake.Handle] adds endpoints that a test needs besides. Without it, a call of one that the fake
+// does not have answers 48002 (Weixin: 40066), and slog's default logger gets its path.
 package wecomtest

@@ -31,6 +31,7 @@ var errmsgs = map[int]string{
 	41009:  "userid missing",
 	41011:  "agentid missing",
 	42001:  "access_token expired",
+	43004:  "require subscribe",
 	45009:  "api freq out of limit",
 	45033:  "concurrent request out of limit",
 	46004:  "user not exist",
@@ -75,7 +76,7 @@ func (f *Fake) failure(errcode int, errmsg, ip string) status {
 		errmsg, hint, ip, errcode)}
 }
 
-func (f *Fake) jsonAnswer(v any) *answer {
+func jsonAnswer(v any) *answer {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

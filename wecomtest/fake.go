@@ -82,9 +82,9 @@ type Settings struct {
 	// account's page those that are not Weixin's.
 	ClientOnly bool
 	// RefusalStays keeps somebody who refuses or cancels on the page. By
-	// default the browser goes back with the state and without a code.
-	// WeCom's documents say neither, Weixin's said this once and now say that; an
-	// application must cope with both.
+	// default the browser goes back with the state and without a code, as WeCom's documents
+	// say of the old web-login page only. Weixin's said so once and now say that
+	// nothing happens. An application must cope with both.
 	RefusalStays bool
 }
 

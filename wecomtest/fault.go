@@ -1,7 +1,10 @@
 package wecomtest
 
 import (
+	"bytes"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -106,7 +109,7 @@ func (f *Fake) arrive(path string, r *http.Request) Fault {
 	var code string
 	exchange := path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo" || path == snsExchange
 	if exchange {
-		code = r.URL.Query().Get("code")
+		code = codeOf(r)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,6 +141,19 @@ func (f *Fake) arrive(path string, r *http.Request) Fault {
 		}
 	}
 	return x
+}
+
+// codeOf returns the code that a call wants to exchange, and leaves the body as it was.
+func codeOf(r *http.Request) string {
+	code := r.URL.Query().Get("code")
+	if code == "" && r.Method == http.MethodPost {
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), r.Body))
+		if form, _ := url.ParseQuery(string(body)); err == nil {
+			code = form.Get("code")
+		}
+	}
+	return code
 }
 
 // replaces reports whether the fault stands in the place of the real answer.

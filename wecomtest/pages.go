@@ -163,7 +163,7 @@ func (v *visit) check() *problem {
 		return &problem{-31020, "redirect_uri 参数错误", "redirect_uri is wrong"}
 	}
 	v.redirect = u
-	if len(v.state) > 128 || v.inApp && !inAppState.MatchString(v.state) {
+	if v.inApp && !inAppState.MatchString(v.state) {
 		return &problem{0, "state 参数错误", "state is wrong"}
 	}
 	if !v.inApp {

@@ -128,7 +128,12 @@ func (f *Fake) isWeixins(r *http.Request) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return weixinEndpoints[r.URL.Path] != nil || f.added[r.URL.Path] != nil && f.isWeixinToken(r.URL.Query().Get("access_token"))
+	p := r.URL.Path
+	weixins, wecoms := weixinEndpoints[p] != nil, endpoints[p] != nil
+	if weixins != wecoms && f.added[p] == nil {
+		return weixins
+	}
+	return weixins && !wecoms || f.isWeixinToken(r.URL.Query().Get("access_token"))
 }
 
 func (f *Fake) process(path string, r *http.Request) *answer {
@@ -154,7 +159,7 @@ func (f *Fake) falsified(r *http.Request, x *Fault) *answer {
 		if f.isWeixins(r) {
 			v = weixinFailure(x.ErrCode, x.ErrMsg, callerIP(r))
 		}
-		a = f.jsonAnswer(v)
+		a = jsonAnswer(v)
 	default:
 		a = textAnswer(x.Status, http.StatusText(x.Status))
 	}

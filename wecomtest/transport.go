@@ -17,7 +17,8 @@ import (
 
 // Transport returns a transport that answers at Tencent's own addresses,
 // https://qyapi.weixin.qq.com, https://open.weixin.qq.com,
-// https://login.work.weixin.qq.com and https://api.weixin.qq.com, in this process and without a socket. It
+// https://login.work.weixin.qq.com and https://api.weixin.qq.com, and at those of the servers that
+// [Fake.Start] started, in this process and without a socket. It
 // follows the requests' contexts and obeys scripted faults. Other hosts do not exist for it.
 //
 // Like the transport of package net/http it sends a GET again by itself when a
@@ -28,6 +29,13 @@ func (f *Fake) Transport() http.RoundTripper { return &transport{fake: f, idle: 
 // Client returns a client on [Fake.Transport]. It follows redirects and keeps
 // no cookies; see [Fake.Browser] for more.
 func (f *Fake) Client() *http.Client { return &http.Client{Transport: f.Transport()} }
+
+// stands reports whether the fake is what answers at this origin.
+func (f *Fake) stands(scheme, host string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return scheme == "https" && isProduction(host) || scheme == "http" && f.servers[host]
+}
 
 func isProduction(host string) bool {
 	return host == apiHost || host == inAppHost || host == webHost || host == wxHost
@@ -44,7 +52,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer r.Body.Close()
 	}
 	host := canonicalHost(r.URL.Scheme, r.URL.Host)
-	if r.URL.Scheme != "https" || !isProduction(host) {
+	if !t.fake.stands(r.URL.Scheme, host) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}}
 	}
 	if r.Context().Err() != nil {

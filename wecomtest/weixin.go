@@ -53,9 +53,13 @@ type WeixinUser struct {
 	// OpenIDs are the person's openids by app id. Default: one made up for each
 	// app. A test may choose one that is a member's user id.
 	OpenIDs map[string]string
-	// Snapshot makes every page that the person opens one in snapshot mode
-	// (快照页), with a virtual account.
+	// Snapshot makes every page that the person opens with snsapi_userinfo one in
+	// snapshot mode (快照页). The app then gets a virtual account: an openid that is
+	// another one at each sign-in, one unionid for everybody, and no real name. A program that
+	// keys its users by either shows it.
 	Snapshot bool
+
+	virtual bool // see visitor
 }
 
 // A weixin is the other half of a Fake: what api.weixin.qq.com knows.
@@ -189,10 +193,21 @@ func (u *WeixinUser) openID(app string) string {
 }
 
 func (u *WeixinUser) unionID(a *WeixinApp) string {
-	if a.NoUnion || u.Snapshot {
+	if a.NoUnion {
 		return ""
 	}
+	if u.virtual {
+		return madeUp("union of snapshots")
+	}
 	return madeUp("union " + u.ID)
+}
+
+// visitor returns the account that an app gets in the place of somebody in snapshot mode. Weixin's
+// documents only call it virtual; the shared unionid was reported from the field.
+func visitor() *WeixinUser {
+	return &WeixinUser{
+		ID: random(16), Nickname: "微信用户", Avatar: "https://thirdwx.qlogo.cn/mmopen/vi_32/fake_snapshot/132", virtual: true,
+	}
 }
 
 // madeUp is a constant id in Weixin's form.
@@ -214,7 +229,8 @@ type weixinCall struct {
 
 // A weixinEndpoint's do runs under the Fake's lock.
 type weixinEndpoint struct {
-	post    bool
+	post    bool // takes its parameters as a JSON body
+	form    bool // takes POST, too, with its parameters in the query or in a form
 	account bool // takes an official account's access token
 	do      func(c *weixinCall) any
 }
@@ -225,13 +241,16 @@ const (
 )
 
 var weixinEndpoints = map[string]*weixinEndpoint{
-	snsExchange:                 {do: (*weixinCall).exchange},
-	"/sns/oauth2/refresh_token": {do: (*weixinCall).refresh},
-	"/sns/auth":                 {do: (*weixinCall).validate},
-	"/sns/userinfo":             {do: (*weixinCall).userInfo},
-	"/cgi-bin/token":            {do: (*weixinCall).token},
-	"/cgi-bin/stable_token":     {post: true, do: (*weixinCall).stableToken},
-	"/cgi-bin/user/info":        {account: true, do: (*weixinCall).follower},
+	snsExchange:                  {form: true, do: (*weixinCall).exchange},
+	"/sns/oauth2/refresh_token":  {form: true, do: (*weixinCall).refresh},
+	"/sns/auth":                  {do: (*weixinCall).validate},
+	"/sns/userinfo":              {form: true, do: (*weixinCall).userInfo},
+	"/cgi-bin/token":             {do: (*weixinCall).token},
+	"/cgi-bin/stable_token":      {post: true, do: (*weixinCall).stableToken},
+	"/cgi-bin/user/info":         {account: true, do: (*weixinCall).follower},
+	"/cgi-bin/ticket/getticket":  {account: true, do: (*weixinCall).ticket},
+	"/cgi-bin/getcallbackip":     {account: true, do: (*weixinCall).callbackIPs},
+	"/cgi-bin/get_api_domain_ip": {account: true, do: (*weixinCall).apiIPs},
 }
 
 // weixinAPI answers a call of Weixin's API; body is the request's.
@@ -249,9 +268,13 @@ func (f *Fake) weixinAPI(path string, r *http.Request, body []byte) *answer {
 		switch {
 		case e.post && r.Method != http.MethodPost:
 			v = errcode(43002)
-		case !e.post && r.Method != http.MethodGet:
+		case !e.post && r.Method != http.MethodGet && !(e.form && r.Method == http.MethodPost):
 			v = errcode(43001)
 		default:
+			if e.form {
+				_ = r.ParseForm() // what cannot be read is missing
+				c.query = r.Form
+			}
 			v = e.do(c)
 		}
 	}
@@ -262,7 +285,11 @@ func (f *Fake) weixinAPI(path string, r *http.Request, body []byte) *answer {
 	if code, ok := v.(errcode); ok {
 		v = weixinFailure(int(code), "", c.ip)
 	}
-	a := f.jsonAnswer(v)
+	return weixinAnswer(path, v)
+}
+
+func weixinAnswer(path string, v any) *answer {
+	a := jsonAnswer(v)
 	if strings.HasPrefix(path, snsPrefix) {
 		// As in life: JSON in UTF-8 under a header that says neither.
 		a.header.Set("Content-Type", "text/plain")
@@ -281,6 +308,8 @@ var weixinErrmsgs = map[int]string{
 	40014: "invalid access_token",
 	40029: "invalid code",
 	40030: "invalid refresh_token",
+	40066: "invalid url",
+	40097: "invalid args",
 	40125: "invalid appsecret",
 	40163: "code been used",
 	40164: "invalid ip, not in whitelist",
@@ -395,6 +424,9 @@ func (c *weixinCall) exchange() any {
 		return errcode(40029)
 	}
 	k.Used = true
+	if u.Snapshot && k.Scope == scopeUser {
+		u = visitor()
+	}
 	g := &weixinGrant{
 		app: a.AppID, scope: k.Scope, user: u,
 		access: random(90), accessEnds: f.now().Add(f.settings.TokenLifetime),
@@ -419,7 +451,7 @@ func (g *weixinGrant) reply(f *Fake) weixinGrantReply {
 		AccessToken: g.access, ExpiresIn: secondsTo(g.accessEnds, f.now()), RefreshToken: g.refresh,
 		OpenID: g.user.openID(g.app), Scope: g.scope,
 	}
-	if g.user.Snapshot {
+	if g.user.virtual {
 		r.Snapshot = 1
 	}
 	return r
@@ -467,27 +499,31 @@ func (c *weixinCall) granted() (*weixinGrant, errcode) {
 		return nil, 42007
 	case !c.f.now().Before(g.accessEnds):
 		return nil, 42001
-	case c.query.Get("openid") == "":
-		return nil, 41009
-	case g.user.openID(g.app) != c.query.Get("openid"):
-		return nil, 40003
 	}
 	return g, 0
 }
 
 func (c *weixinCall) validate() any {
-	if _, code := c.granted(); code != 0 {
+	g, code := c.granted()
+	switch {
+	case code != 0:
 		return code
+	case c.query.Get("openid") == "":
+		return errcode(41009)
+	case g.user.openID(g.app) != c.query.Get("openid"):
+		return errcode(40003)
 	}
 	return success
 }
 
+// userInfo answers for the token's own person, whatever openid the query holds: Weixin is
+// not known to compare it.
 func (c *weixinCall) userInfo() any {
 	g, code := c.granted()
 	if code != 0 {
 		return code
 	}
-	if g.user.Snapshot || g.scope == scopeBase {
+	if g.scope == scopeBase {
 		return errcode(48001)
 	}
 	return struct {
@@ -580,7 +616,9 @@ func (c *weixinCall) stableToken() any {
 		return errcode(45011)
 	}
 	old := c.current(a, true)
-	if !in.Force {
+	limit.forced = slices.DeleteFunc(limit.forced, func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
+	n := len(limit.forced)
+	if !in.Force || n >= stableForcedADay || n > 0 && now.Sub(limit.forced[n-1]) < stableForcedApart {
 		if old == nil || old.expires.Sub(now) <= stableRenewal {
 			if old != nil {
 				old.current = false
@@ -588,14 +626,6 @@ func (c *weixinCall) stableToken() any {
 			old = c.newToken(a, true)
 		}
 		return c.tokenReply(old)
-	}
-	limit.forced = slices.DeleteFunc(limit.forced, func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
-	n := len(limit.forced)
-	if n >= stableForcedADay {
-		return errcode(45009)
-	}
-	if n > 0 && now.Sub(limit.forced[n-1]) < stableForcedApart {
-		return errcode(45011)
 	}
 	limit.forced = append(limit.forced, now)
 	if old != nil {
@@ -648,3 +678,21 @@ func (c *weixinCall) follower() any {
 	}
 	return errcode(40003)
 }
+
+// ticket answers cgi-bin/ticket/getticket. Like WeCom's it is constant: nothing in the fake checks
+// signatures.
+func (c *weixinCall) ticket() any {
+	kind := c.query.Get("type")
+	if kind != "jsapi" && kind != "wx_card" {
+		return errcode(40097)
+	}
+	t := "fake-" + kind + "-" + c.app.AppID
+	return ticketReply{success, t + strings.Repeat("0", max(0, 86-len(t))), 7200}
+}
+
+type weixinIPReply struct {
+	IPList []string `json:"ip_list"`
+}
+
+func (c *weixinCall) callbackIPs() any { return weixinIPReply{[]string{"192.0.2.64/26"}} }
+func (c *weixinCall) apiIPs() any      { return weixinIPReply{[]string{"198.51.100.64"}} }

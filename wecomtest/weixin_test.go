@@ -131,16 +131,18 @@ func TestWeixinTokens(t *testing.T) {
 	fresh := stable(forced)["access_token"].(string)
 	assert.NotEqual(t, renewed, fresh)
 	assert.EqualValues(t, 40001, use(renewed), "killed at once")
-	assert.EqualValues(t, 45011, stable(forced)["errcode"], "30 seconds apart")
+	assert.Equal(t, fresh, stable(forced)["access_token"], "30 seconds apart, else nothing is refreshed")
+	assert.Nil(t, use(fresh))
 	for range 19 {
 		now = now.Add(30 * time.Second)
-		assert.NotContains(t, stable(forced), "errcode")
+		next := stable(forced)["access_token"].(string)
+		assert.NotEqual(t, fresh, next)
+		fresh = next
 	}
 	now = now.Add(30 * time.Second)
-	assert.EqualValues(t, 45009, stable(forced)["errcode"], "20 a day")
-	assert.NotContains(t, stable(""), "errcode", "the normal mode goes on")
+	assert.Equal(t, fresh, stable(forced)["access_token"], "20 a day")
 	now = now.Add(24 * time.Hour)
-	assert.NotContains(t, stable(forced), "errcode")
+	assert.NotEqual(t, fresh, stable(forced)["access_token"])
 	for range 10000 {
 		stable("")
 	}
@@ -209,10 +211,12 @@ func TestWeixinPages(t *testing.T) {
 		"no redirect_uri":      change(qr, "redirect_uri", "redirect"),
 		"no response_type":     change(in, "response_type", "type"),
 		"a state with a dash":  change(in, "state=s1", "state=s-1"),
+		"a state of 129":       change(in, "state=s1", "state="+strings.Repeat("s", 129)),
 		"without the fragment": change(qr, "#wechat_redirect", ""),
 	} {
 		assert.Equal(t, 400, b.GetNoFollow(address).Status, desc)
 	}
+	assert.Equal(t, 200, b.GetNoFollow(change(qr, "state=s1", "state="+url.QueryEscape("任意-"+strings.Repeat("s", 200)))).Status, "a website's state may be anything")
 	web.Domain, acc.Domain = "other.example.com", "SHOP.example.com"
 	f.AddWeixinApp(web)
 	f.AddWeixinApp(acc)
@@ -232,10 +236,9 @@ func TestWeixinPages(t *testing.T) {
 func TestWeixinBesideWeCom(t *testing.T) {
 	f := wecomtest.New()
 	assert.NotContains(t, get(f.Client(), api+"token"), "access_token", "WeCom has no such endpoint")
-	res, err := f.Client().Get(wxAPI + "/cgi-bin/gettoken")
-	require.NoError(t, err)
-	_ = res.Body.Close()
-	assert.Equal(t, 404, res.StatusCode, "nor has Weixin")
+	v := get(f.Client(), wxAPI+"/cgi-bin/gettoken")
+	assert.EqualValues(t, 40066, v["errcode"], "nor has Weixin")
+	assert.Contains(t, v["errmsg"], "rid: ")
 
 	s, err := f.Start("")
 	require.NoError(t, err)
@@ -243,9 +246,32 @@ func TestWeixinBesideWeCom(t *testing.T) {
 	acc := f.WeixinAccount()
 	c := http.DefaultClient
 	assert.EqualValues(t, 41002, get(c, s.URL()+"/cgi-bin/gettoken")["errcode"])
-	v := get(c, s.URL()+"/cgi-bin/token?grant_type=client_credential&appid="+acc.AppID+"&secret="+acc.Secret)
+	v = get(c, s.URL()+"/cgi-bin/token?grant_type=client_credential&appid="+acc.AppID+"&secret="+acc.Secret)
 	token, _ := v["access_token"].(string)
 	assert.NotEmpty(t, token)
+
+	// Both platforms have these: the token says whose call it is.
+	weCom := get(c, s.URL()+"/cgi-bin/gettoken?corpid="+f.CorpID()+"&corpsecret="+f.Secret())["access_token"].(string)
+	for _, path := range []string{"getcallbackip", "get_api_domain_ip"} {
+		wx, ww := get(c, s.URL()+"/cgi-bin/"+path+"?access_token="+token), get(c, s.URL()+"/cgi-bin/"+path+"?access_token="+weCom)
+		assert.NotContains(t, wx, "errcode", path)
+		assert.EqualValues(t, 0, ww["errcode"], path)
+		assert.NotEqual(t, wx["ip_list"], ww["ip_list"], path)
+		assert.EqualValues(t, 40014, get(c, s.URL()+"/cgi-bin/"+path+"?access_token=x")["errcode"], path)
+		assert.EqualValues(t, 40001, get(f.Client(), wxAPI+"/cgi-bin/"+path+"?access_token="+weCom)["errcode"], path)
+	}
+	assert.EqualValues(t, 40014, get(c, s.URL()+"/cgi-bin/user/get?userid=lisi&access_token="+token)["errcode"], "WeCom's alone")
+	assert.Contains(t, get(c, s.URL()+"/cgi-bin/no/such?access_token="+token)["errmsg"], "rid: ")
+	f.KillTokens()
+	assert.EqualValues(t, 40001, get(c, s.URL()+"/cgi-bin/getcallbackip?access_token="+token)["errcode"])
+	v = get(c, s.URL()+"/cgi-bin/token?grant_type=client_credential&appid="+acc.AppID+"&secret="+acc.Secret)
+	token = v["access_token"].(string)
+
+	ticket := get(c, s.URL()+"/cgi-bin/ticket/getticket?type=jsapi&access_token="+token)
+	assert.EqualValues(t, 0, ticket["errcode"])
+	assert.Len(t, ticket["ticket"], 86)
+	assert.EqualValues(t, 40097, get(c, s.URL()+"/cgi-bin/ticket/getticket?access_token="+token)["errcode"])
+	assert.EqualValues(t, 41001, get(c, s.URL()+"/cgi-bin/ticket/getticket?type=jsapi")["errcode"])
 
 	f.Handle("/datacube/getusersummary", func(*http.Request) any { return map[string]any{"list": []any{}} })
 	assert.Contains(t, get(c, s.URL()+"/datacube/getusersummary?access_token="+token), "list")
@@ -253,6 +279,70 @@ func TestWeixinBesideWeCom(t *testing.T) {
 	f.Always("/sns/userinfo", wecomtest.Fault{ErrCode: 48001})
 	assert.Contains(t, get(f.Client(), wxAPI+"/sns/userinfo")["errmsg"], "rid: ")
 	assert.NotContains(t, get(f.Client(), wxAPI+"/sns/userinfo")["errmsg"], "hint")
+}
+
+// Old clients POST, with their parameters in the query or in a form.
+func TestWeixinTakesPost(t *testing.T) {
+	f := wecomtest.New()
+	web := f.WeixinWebsite()
+	form := func(path string, q url.Values) map[string]any {
+		res, err := f.Client().PostForm(wxAPI+path, q)
+		return decode(res, err)
+	}
+	first, second := wxCode(f, web.AppID, ""), wxCode(f, web.AppID, "")
+	params := url.Values{"appid": {web.AppID}, "secret": {web.Secret}, "grant_type": {"authorization_code"}, "code": {first}}
+	grant := form("/sns/oauth2/access_token", params)
+	assert.Equal(t, f.OpenID(web.AppID, "xiaoming"), grant["openid"])
+	assert.Equal(t, 1, f.Sent(first))
+	params.Set("code", second)
+	assert.NotContains(t, post(f.Client(), wxAPI+"/sns/oauth2/access_token?"+params.Encode(), ""), "errcode")
+	assert.Equal(t, 1, f.Sent(second))
+	assert.EqualValues(t, 40163, form("/sns/oauth2/access_token", params)["errcode"])
+
+	grant = form("/sns/oauth2/refresh_token", url.Values{"appid": {web.AppID}, "grant_type": {"refresh_token"}, "refresh_token": {grant["refresh_token"].(string)}})
+	token := grant["access_token"].(string)
+	user := url.Values{"access_token": {token}, "openid": {"another-person"}}
+	assert.Equal(t, f.OpenID(web.AppID, "xiaoming"), form("/sns/userinfo", user)["openid"], "it does not compare")
+	assert.EqualValues(t, 40003, get(f.Client(), wxAPI+"/sns/auth?"+user.Encode())["errcode"], "this one does")
+	assert.EqualValues(t, 41009, get(f.Client(), wxAPI+"/sns/auth?access_token="+token)["errcode"])
+	assert.EqualValues(t, 43001, form("/sns/auth", user)["errcode"])
+}
+
+// What a snapshot's visitor gets is of no use as a key: the openid changes, and the
+// unionid is everybody's.
+func TestWeixinSnapshots(t *testing.T) {
+	f := wecomtest.New()
+	acc := f.WeixinAccount()
+	f.AddWeixinUser(wecomtest.WeixinUser{ID: "another", Nickname: "小刚", Snapshot: true})
+	visit := func(who, scope string) (grant, user map[string]any) {
+		grant = wxExchange(f, acc, f.IssueCode(wecomtest.Grant{Who: who, WeixinAppID: acc.AppID, Scope: scope}))
+		token, _ := grant["access_token"].(string)
+		return grant, get(f.Client(), wxAPI+"/sns/userinfo?openid=x&access_token="+token)
+	}
+	one, user := visit("kuaizhao", "snsapi_userinfo")
+	assert.EqualValues(t, 1, one["is_snapshotuser"])
+	assert.Equal(t, one["openid"], user["openid"])
+	assert.Equal(t, one["unionid"], user["unionid"])
+	assert.Equal(t, "微信用户", user["nickname"])
+	assert.NotEmpty(t, user["headimgurl"])
+	again, _ := visit("kuaizhao", "snsapi_userinfo")
+	other, user := visit("another", "snsapi_userinfo")
+	assert.Equal(t, "微信用户", user["nickname"])
+	real := f.OpenID(acc.AppID, "kuaizhao")
+	openIDs := map[any]bool{real: true, one["openid"]: true, again["openid"]: true, other["openid"]: true}
+	assert.Len(t, openIDs, 4)
+	assert.NotEmpty(t, one["unionid"])
+	assert.Equal(t, one["unionid"], other["unionid"])
+
+	base, user := visit("kuaizhao", "snsapi_base")
+	assert.NotContains(t, base, "is_snapshotuser", "only with snsapi_userinfo")
+	assert.Equal(t, real, base["openid"])
+	assert.EqualValues(t, 48001, user["errcode"])
+
+	b := f.Browser(shop, nil).SetUserAgent(wecomtest.UserAgentWeixin)
+	b.StopAt(func(r *http.Request) bool { return r.URL.Path == "/in" })
+	in := wxPages + "/connect/oauth2/authorize?appid=" + acc.AppID + "&redirect_uri=" + url.QueryEscape(shop+"/in") + "&response_type=code&scope=snsapi_userinfo&state=s1#wechat_redirect"
+	assert.True(t, b.PostForm(in, url.Values{"who": {"kuaizhao"}}).Held, "a snapshot asks nothing")
 }
 
 func TestWeixinMisspeltNamesPanic(t *testing.T) {

@@ -75,7 +75,7 @@ func (v *visit) checkWeixin() *problem {
 	}
 	v.redirect = u
 	switch {
-	case !inAppState.MatchString(v.state):
+	case v.inApp && !inAppState.MatchString(v.state):
 		return &problem{0, "state 参数错误", "state is wrong"}
 	case q.Get("response_type") != "code":
 		return &problem{0, "response_type 参数错误", "response_type is wrong"}
@@ -89,7 +89,7 @@ func (v *visit) checkWeixin() *problem {
 
 // askedOf goes on with somebody who is known: straight back, or by the consent page.
 func (v *visit) askedOf(u *WeixinUser) *answer {
-	if v.scope == scopeUser {
+	if v.scope == scopeUser && !u.Snapshot { // a snapshot asks nothing
 		return v.show("grant", u)
 	}
 	return v.grantedTo(u)

@@ -247,17 +247,15 @@ func TestAnAvatarIsAnAddressOfAPicture(t *testing.T) {
 }
 
 func TestSnapshotUsersAreRefused(t *testing.T) {
-	for _, profile := range []bool{false, true} {
-		fake := wecomtest.New()
-		o := fakeOptions(fake, fake.WeixinAccount())
-		o.Profile = profile
-		site := newSite(t, fake, account(t, o), o.Secret)
-		res := site.browser("kuaizhao").SetUserAgent(wecomtest.UserAgentWeixin).Get("/")
-		assert.Equal(t, 403, res.Status)
-		assert.Contains(t, res.Body, "使用完整服务")
-		assert.Zero(t, fake.Calls("/sns/userinfo"))
-		assert.Equal(t, 200, site.browser("xiaoming").SetUserAgent(wecomtest.UserAgentWeixin).Get("/").Status)
-	}
+	fake := wecomtest.New()
+	o := fakeOptions(fake, fake.WeixinAccount())
+	o.Profile = true // only with snsapi_userinfo is there a snapshot
+	site := newSite(t, fake, account(t, o), o.Secret)
+	res := site.browser("kuaizhao").SetUserAgent(wecomtest.UserAgentWeixin).Get("/")
+	assert.Equal(t, 403, res.Status)
+	assert.Contains(t, res.Body, "使用完整服务")
+	assert.Zero(t, fake.Calls("/sns/userinfo"))
+	assert.Equal(t, 200, site.browser("xiaoming").SetUserAgent(wecomtest.UserAgentWeixin).Get("/").Status)
 }
 
 // Who refuses is told so if Weixin says it, and is not sent round in circles.
