@@ -52,7 +52,7 @@ func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 		})
 	}
 	body := p.Render()
-	guard(w.Header())
+	guard(w, r)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusUnauthorized)

@@ -55,8 +55,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 // JSON {"error":code,"message":…,"reference":…,"login_url":…} for everything else. It can
 // answer for a Failure that a program made or changed, too.
 func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	guard(w, r)
 	h := w.Header()
-	guard(h)
 	status := f.Status
 	if status < 400 || status > 599 {
 		status = http.StatusInternalServerError
@@ -125,9 +125,19 @@ func wantsPage(r *http.Request) bool {
 	return (mode == "" || mode == "navigate") && acceptsHTML(r)
 }
 
-// guard sets the headers that every answer of ours carries. A Referer with the
-// origin alone keeps code and state from other sites, and still satisfies WeCom's check of it.
-func guard(h http.Header) {
+// bodyTimeout bounds the wait for a request's body where the answer is ours. It
+// is longer than a sign-in takes.
+const bodyTimeout = 15 * time.Second
+
+// guard sets what every answer of ours carries. A Referer with the origin alone
+// keeps code and state from other sites, and still satisfies WeCom's check of it.
+// net/http waits for the rest of a body before it answers: without a deadline a
+// client that does not send it could hold the connection for ever.
+func guard(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
+	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "origin")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -158,7 +168,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 		f.retryAfter = 5 * time.Second
 	}
 	m.logFailure(r, level, f)
-	guard(w.Header())
+	guard(w, r)
 	if m.onFailure != nil {
 		if f.retryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))

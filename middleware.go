@@ -142,7 +142,7 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	own, isOwn := m.route(r)
 	switch {
 	case isOwn:
-		guard(w.Header())
+		guard(w, r)
 		own.serve(m, w, r.WithContext(ctx), s)
 	case s.live():
 		if m.rechecks != nil {
@@ -177,6 +177,7 @@ func (m *Middleware) routeName(r *http.Request) string {
 
 // demand answers a request that needs a sign-in and has none.
 func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
+	guard(w, r)
 	returnTo, _ := m.returnPath(m.requestTarget(r))
 	switch m.demands(r) {
 	case demandSignIn:
@@ -401,7 +402,6 @@ func (m *Middleware) language(r *http.Request) string {
 
 // redirect emits location as it is: http.Redirect would rewrite what was validated.
 func redirect(w http.ResponseWriter, status int, location string) {
-	guard(w.Header())
 	w.Header().Set("Location", location)
 	w.WriteHeader(status)
 }
@@ -423,12 +423,12 @@ func varyByCookie(h http.Header) {
 
 // serveProof answers with the file by which WeCom checks who owns the domain.
 func serveProof(w http.ResponseWriter, r *http.Request, proof string) {
+	guard(w, r)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
-	guard(w.Header())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write([]byte(proof))
