@@ -69,7 +69,7 @@ func (m *Middleware) Optional(next http.Handler) http.Handler { return m.wrap(ne
 // own routes only, such as chi's, needs it when Handler stands in a group:
 //
 //	r.Mount("/wecom", auth.Routes())
-//	r.Handle("/WW_verify_*", auth.Routes()) // with Options.DomainProof
+//	r.Handle("/WW_verify_AbCd1234.txt", auth.Routes()) // with Options.DomainProof
 func (m *Middleware) Routes() http.Handler {
 	return m.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, &Failure{Status: http.StatusNotFound, Code: "not_found",

@@ -11,7 +11,10 @@
 //
 // What stands in Use of the server runs for paths without a route too, so that
 // the own routes (/wecom/callback and so on) are served without being registered. In a
-// group, register them: e.Any("/wecom/*", echo.NotFoundHandler, wecomecho.Handler(auth)).
+// group, register them, and the files of Options.DomainProof:
+//
+//	e.Any("/wecom/*", echo.WrapHandler(auth.Routes()))
+//	e.GET("/WW_verify_AbCd1234.txt", echo.WrapHandler(auth.Routes()))
 package wecomecho
 
 import (

@@ -36,7 +36,8 @@ func TestEcho(t *testing.T) {
 		e.GET("/optional", who, wecomecho.Optional(s.Auth))
 
 		g := e.Group("", wecomecho.Handler(s.Auth))
-		g.Any("/wecom/*", echo.NotFoundHandler)
+		g.Any("/wecom/*", echo.WrapHandler(s.Auth.Routes()))
+		g.GET(routertest.Proof, echo.WrapHandler(s.Auth.Routes()))
 		g.GET("/who", who)
 		g.GET("/std", func(c echo.Context) error {
 			id, _ := wecom.FromContext(c.Request().Context())

@@ -12,7 +12,10 @@
 // The engine answers 404 for paths without a route after its own middleware has
 // run, so that the own routes (/wecom/callback and so on) are served by
 // Handler without being registered, as long as it stands in Use of the engine.
-// In a group, register them: r.Any("/wecom/*rest", wecomgin.Handler(auth)).
+// In a group, register them, and the files of Options.DomainProof:
+//
+//	r.Any("/wecom/*rest", gin.WrapH(auth.Routes()))
+//	r.GET("/WW_verify_AbCd1234.txt", gin.WrapH(auth.Routes()))
 //
 // With gin's own context, wecom.FromContext(c) compiles and finds nobody, unless
 // the engine's ContextWithFallback is set: write [Identity](c), or

@@ -27,28 +27,30 @@ func TestGin(t *testing.T) {
 		r.Use(gin.RecoveryWithWriter(io.Discard))
 		r.GET("/public", func(c *gin.Context) { c.String(200, "public") })
 		r.GET("/optional", wecomgin.Optional(s.Auth), who)
-		r.Use(wecomgin.Handler(s.Auth))
-		r.GET("/who", who)
-		r.GET("/std", func(c *gin.Context) {
+		g := r.Group("", wecomgin.Handler(s.Auth))
+		g.Any("/wecom/*rest", gin.WrapH(s.Auth.Routes()))
+		g.GET(routertest.Proof, gin.WrapH(s.Auth.Routes()))
+		g.GET("/who", who)
+		g.GET("/std", func(c *gin.Context) {
 			id, _ := wecom.FromContext(c.Request.Context())
 			c.String(200, id.UserID)
 		})
-		r.GET("/admin", wecomgin.Require(s.Auth, s.Admins), func(c *gin.Context) { c.String(200, "admin") })
-		r.POST("/echo", func(c *gin.Context) {
+		g.GET("/admin", wecomgin.Require(s.Auth, s.Admins), func(c *gin.Context) { c.String(200, "admin") })
+		g.POST("/echo", func(c *gin.Context) {
 			body, _ := io.ReadAll(c.Request.Body)
 			c.Data(200, "text/plain", body)
 		})
-		r.GET("/teapot", func(c *gin.Context) { c.String(http.StatusTeapot, "short and stout") })
-		r.GET("/panic", func(*gin.Context) { panic("on purpose") })
-		r.GET("/stream", func(c *gin.Context) {
+		g.GET("/teapot", func(c *gin.Context) { c.String(http.StatusTeapot, "short and stout") })
+		g.GET("/panic", func(*gin.Context) { panic("on purpose") })
+		g.GET("/stream", func(c *gin.Context) {
 			c.Header("Content-Type", "text/event-stream")
 			fmt.Fprint(c.Writer, "data: one\n\n")
 			c.Writer.Flush()
 			<-s.More
 			fmt.Fprint(c.Writer, "data: two\n\n")
 		})
-		r.GET("/deep/*rest", func(c *gin.Context) { c.String(200, "%s", c.Request.RequestURI) })
-		r.GET("/count", func(c *gin.Context) {
+		g.GET("/deep/*rest", func(c *gin.Context) { c.String(200, "%s", c.Request.RequestURI) })
+		g.GET("/count", func(c *gin.Context) {
 			n := s.Manager.GetInt(c.Request.Context(), "n") + 1
 			s.Manager.Put(c.Request.Context(), "n", n)
 			c.String(200, "%d", n)

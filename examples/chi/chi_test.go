@@ -65,6 +65,7 @@ func TestChi(t *testing.T) {
 		r.Group(func(r chi.Router) {
 			r.Use(s.Auth.Handler)
 			r.Mount("/wecom", s.Auth.Routes())
+			r.Handle(routertest.Proof, s.Auth.Routes())
 			r.Get("/who", who)
 			r.Get("/std", who)
 			r.With(s.Auth.Require(s.Admins)).Get("/admin", text("admin").ServeHTTP)

@@ -27,6 +27,9 @@ func admins(_ context.Context, _ *wecom.Client, id wecom.Identity) (bool, error)
 
 const site = "https://app.example.com"
 
+// Proof is where WeCom looks for the domain's proof file.
+const Proof = "/WW_verify_routertest.txt"
+
 // A Router builds the application below with one router. auth protects
 // everything but the routes that say otherwise:
 //
@@ -41,6 +44,9 @@ const site = "https://app.example.com"
 //	GET  /stream         server-sent events: one, flushed at once, and another when the channel passes
 //	GET  /deep/*         the request's target as it came: r.RequestURI
 //	GET  /count          with a manager: how often this session asked
+//
+// auth stands in a group, where a router runs it for the group's own routes alone. So the
+// group has Routes() at /wecom/ and at [Proof], by the line that the README gives for the router.
 type Router func(t *testing.T, s Setup) http.Handler
 
 // Setup is what a Router needs.
@@ -84,6 +90,7 @@ func table(t *testing.T, router Router, manager *scs.SessionManager) {
 	o := a.fake.Options(site + "/wecom/callback")
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.Sessions = manager
+	o.DomainProof = []string{Proof[1:]}
 	auth, err := wecom.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -97,6 +104,7 @@ func table(t *testing.T, router Router, manager *scs.SessionManager) {
 	t.Run("signed in", a.signedIn)
 	t.Run("deep links", a.deepLinks)
 	t.Run("guard", a.guard)
+	t.Run("built-in routes", a.builtIn)
 	t.Run("logout", a.logout)
 	t.Run("panic", a.panics)
 	t.Run("log", a.logged)
@@ -165,6 +173,22 @@ func (a *app) guard(t *testing.T) {
 	expect(t, res, 403, "")
 	if !strings.Contains(res.Body, `"not_allowed"`) {
 		t.Fatalf("a script got %q", res.Body)
+	}
+}
+
+// builtIn asks for Routes() and for what is next to it, whoever asks.
+func (a *app) builtIn(t *testing.T) {
+	b := a.browser()
+	expect(t, b.Get(Proof), 200, "routertest")
+	expect(t, b.Get("/who"), 200, "zhangsan")
+	expect(t, b.Get(Proof), 200, "routertest")
+	res := b.Fetch("GET", "/wecom/session", "")
+	expect(t, res, 200, "")
+	if !strings.Contains(res.Body, `"user_id":"zhangsan"`) {
+		t.Fatalf("the session is %q", res.Body)
+	}
+	for _, path := range []string{"/wecom/nothing", "/wecom/"} {
+		expect(t, b.Get(path), 404, "")
 	}
 }
 

@@ -49,6 +49,8 @@ func TestServeMux(t *testing.T) {
 		all := http.NewServeMux()
 		all.Handle("GET /public", text("public"))
 		all.Handle("GET /optional", s.Auth.Optional(http.HandlerFunc(who)))
+		all.Handle("/wecom/", s.Auth.Routes())
+		all.Handle(routertest.Proof, s.Auth.Routes())
 		all.Handle("/", s.Auth.Handler(protected))
 		return logAndRecover(all, s.Seen)
 	})
