@@ -130,7 +130,8 @@ type Options struct {
 	// StateKey signs pending sign-ins instead of a key derived from Secret: at
 	// least 32 bytes, the same on all replicas.
 	StateKey Secret
-	// EarlierStateKeys still verify what they signed before StateKey or Secret was changed.
+	// EarlierStateKeys still verify what they signed before StateKey or Secret was
+	// changed: earlier StateKeys or Secrets, of at least 32 bytes each.
 	EarlierStateKeys []Secret
 	// TrustedProxies are the peers whose X-Forwarded-For names the client. It
 	// is used to limit failed sign-ins and for nothing else: behind a proxy that is missing
@@ -371,8 +372,8 @@ func (c *checks) keys(o Options) {
 		c.bad("StateKey has %d bytes: want at least %d, random", n, minStateKey)
 	}
 	for i, k := range o.EarlierStateKeys {
-		if k.Reveal() == "" {
-			c.bad("EarlierStateKeys[%d] is empty", i)
+		if n := len(k.Reveal()); n < minStateKey {
+			c.bad("EarlierStateKeys[%d] has %d bytes: want at least %d", i, n, minStateKey)
 		}
 	}
 }

@@ -81,6 +81,9 @@ func TestOptions(t *testing.T) {
 		{"no secret and no state key", func(o *wecom.Options) { o.Secret, o.TokenSource = wecom.Secret{}, noTokens{} }, []string{"StateKey is missing"}},
 		{"token source and token store", func(o *wecom.Options) { o.TokenSource, o.TokenStore = noTokens{}, noStore{} }, []string{"TokenStore"}},
 		{"short state key", func(o *wecom.Options) { o.StateKey = wecom.NewSecret("short") }, []string{"StateKey has 5 bytes"}},
+		{"short earlier state key", func(o *wecom.Options) {
+			o.EarlierStateKeys = []wecom.Secret{wecom.NewSecret(strings.Repeat("k", 32)), wecom.NewSecret("k")}
+		}, []string{"EarlierStateKeys[1]"}},
 		{"empty earlier state key", func(o *wecom.Options) { o.EarlierStateKeys = []wecom.Secret{{}} }, []string{"EarlierStateKeys[0]"}},
 		{"unknown scope", func(o *wecom.Options) { o.Scope = "snsapi_login" }, []string{"Scope"}},
 		{"unknown page", func(o *wecom.Options) { o.Page = "qr" }, []string{"Page"}},

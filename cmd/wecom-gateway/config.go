@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -76,6 +77,10 @@ type settings struct {
 	unknown []string // variables that look like ours
 }
 
+// serviceLink matches what Kubernetes puts into a container's environment for a
+// Service named wecom or wecom-….
+var serviceLink = regexp.MustCompile(`^WECOM_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
 // actions are the flags that do something else than serve.
 type actions struct{ check, print, version bool }
 
@@ -93,7 +98,7 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 		}
 		if known[name] {
 			s.value[name] = value
-		} else if strings.HasPrefix(name, "WECOM_") {
+		} else if strings.HasPrefix(name, "WECOM_") && !serviceLink.MatchString(name) {
 			s.unknown = append(s.unknown, name)
 		}
 	}
@@ -292,13 +297,42 @@ func (s settings) parse() (config, mistakes) {
 		c.parseCallback(&wrong)
 	}
 	for _, name := range s.unknown {
-		if strings.HasPrefix(name, "WECOM_ALLOW") {
-			wrong.add(name, "there is no such variable: a restriction that is misspelt would let everybody in")
-		} else {
-			c.warnings = append(c.warnings, name+" is set, but there is no such variable")
-		}
+		// A restriction that is misspelt would let everybody in.
+		wrong.add(name, "there is no such variable; did you mean %s?", nearest(name))
 	}
 	return c, wrong
+}
+
+// nearest returns the variable whose name takes the fewest edits to make of name.
+func nearest(name string) string {
+	best, least := "", math.MaxInt
+	for _, one := range all {
+		if n := edits(name, one.name); n < least {
+			best, least = one.name, n
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance of a and b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func (c *config) parseProxies(s string, wrong *mistakes) {
@@ -310,6 +344,10 @@ func (c *config) parseProxies(s string, wrong *mistakes) {
 				err = errors.New("a zone")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if err == nil && p.Addr().Is4In6() {
+			wrong.add("WECOM_TRUSTED_PROXIES", "%q: write an IPv4 address or CIDR: peers are compared as IPv4", one)
+			continue
 		}
 		if err != nil {
 			wrong.add("WECOM_TRUSTED_PROXIES", "%q: want addresses and CIDRs such as 10.0.0.7,192.168.0.0/24", one)
@@ -330,11 +368,18 @@ func (c *config) parseUpstream(s string, wrong *mistakes) {
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 		wrong.add("WECOM_UPSTREAM", "want a URL such as http://127.0.0.1:3000")
+	case u.Port() != "" && !isPort(u.Port()):
+		wrong.add("WECOM_UPSTREAM", "there is no port %s: want 1 to 65535", u.Port())
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		wrong.add("WECOM_UPSTREAM", "want scheme, host and at most a path")
 	default:
 		c.upstream = u
 	}
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 func (c *config) parseMembers(v map[string]string, wrong *mistakes) {

@@ -39,15 +39,15 @@ func TestUnusableValues(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	cases := map[string][]string{
 		"ADDR":                         {"nonsense", "127.0.0.1", "127.0.0.1:99999", taken.Addr().String()},
-		"WECOM_UPSTREAM":               {"nonsense", "127.0.0.1:3000", "ftp://127.0.0.1/", "http://", "http://user:CANARY@127.0.0.1/", "http://127.0.0.1/?a=b", "http://[::1"},
+		"WECOM_UPSTREAM":               {"nonsense", "127.0.0.1:3000", "ftp://127.0.0.1/", "http://", "http://user:CANARY@127.0.0.1/", "http://127.0.0.1/?a=b", "http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:0"},
 		"WECOM_CORP_ID":                {"ww/../x", "企业"},
 		"WECOM_AGENT_ID":               {"x", "-1"},
 		"WECOM_CALLBACK_URL":           {"nonsense", "/wecom/callback", "http://app.example.com/wecom/callback", "https://app.example.com/callback", "https://app.example.com/", "https://app.example.com", "https://app.example.com/wecom/auth", "https://app.example.com/wecom/login", "https://app.example.com/wecom/callback?x=1", "https://u:CANARY@app.example.com/wecom/callback"},
 		"WECOM_MOUNT_PATH":             {"app", "/app/", "/other"},
 		"WECOM_HOME_PATH":              {"//evil.example", "home", "/wecom/login"},
-		"WECOM_TRUSTED_PROXIES":        {"nonsense", "10.0.0.0/33", "10.0.0.1,nonsense", "fe80::1%eth0", "localhost"},
-		"WECOM_SESSION_STORE":          {"nonsense", "file:/tmp/x", "sqlite:", "sqlite:/dev/null", "sqlite:" + file + "/x", "redis://:CANARY@host:port/0", "redis://127.0.0.1/x", "postgres://u:CANARY@h:port/db", "mysql://h/db"},
-		"WECOM_TOKEN_STORE":            {"nonsense", "file:", "sqlite:", "redis://:CANARY@host:port/0", "postgres://h/db"},
+		"WECOM_TRUSTED_PROXIES":        {"nonsense", "10.0.0.0/33", "10.0.0.1,nonsense", "fe80::1%eth0", "localhost", "::ffff:10.0.0.0/104", "::ffff:10.0.0.7"},
+		"WECOM_SESSION_STORE":          {"nonsense", "file:/tmp/x", "sqlite:", "sqlite:/dev/null", "sqlite:" + file + "/x", "redis://:CANARY@host:port/0", "redis://127.0.0.1/x", "postgres://u:CANARY@h:port/db", "mysql://h/db", "redis:host:6400/3", "redis:///3", "redis:/host/3", "postgres:host/db"},
+		"WECOM_TOKEN_STORE":            {"nonsense", "file:", "sqlite:", "redis://:CANARY@host:port/0", "postgres://h/db", "rediss:host:6400/3"},
 		"WECOM_SESSION_LIFETIME":       {"0", "-1h", "12", "forever"},
 		"WECOM_IDLE_TIMEOUT":           {"-1h", "x", "13h"},
 		"WECOM_RECHECK":                {"-1s", "x"},
@@ -55,14 +55,13 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_ALLOW_USERS":            {",", "corp/lisi"},
 		"WECOM_ALLOW_DEPARTMENTS":      {"sales", "1,x", "-1", ","},
 		"WECOM_ALLOW_TAGS":             {"x"},
-		"WECOM_ALLOW_USER":             {"lisi"},
-		"WECOM_ALLOWED_USERS":          {"lisi"},
 		"WECOM_SCOPE":                  {"snsapi_userinfo"},
 		"WECOM_PAGE":                   {"qr"},
 		"WECOM_LANGUAGE":               {"fr"},
 		"WECOM_PROFILE":                {"perhaps"},
 		"WECOM_DOMAIN_PROOF":           {"proof.txt", "WW_verify_a.txt,../x"},
 		"WECOM_STATE_KEY":              {"CANARY"},
+		"WECOM_EARLIER_STATE_KEYS":     {"CANARY", strings.Repeat("k", 32) + ",CANARY"},
 		"WECOM_API_URL":                {"nonsense", "http://api.example.com"},
 		"WECOM_AUTHORIZE_URL":          {"nonsense"},
 		"WECOM_WEB_LOGIN_URL":          {"nonsense"},
@@ -100,6 +99,26 @@ func TestUnusableValues(t *testing.T) {
 	} {
 		assert.Contains(t, stderr, "  "+name)
 	}
+}
+
+func TestUnknownVariablesAreRefused(t *testing.T) {
+	w := newWorld(t)
+	for name, meant := range map[string]string{
+		"WECOM_MEMBER": "WECOM_MEMBERS", "WECOM_ALLOW_USER": "WECOM_ALLOW_USERS", "WECOM_ALOW_USERS": "WECOM_ALLOW_USERS",
+		"WECOM_ALLOWED_USERS": "WECOM_ALLOW_USERS", "WECOM_UPSTREAN": "WECOM_UPSTREAM", "WECOM_ADDR": "", "WECOM_X": "", "WECOM_": "", "WECOM_PORT_": "",
+	} {
+		status, _, stderr := runOnce(t, w.env(name+"=CANARY"))
+		assert.Equal(t, 2, status, name)
+		assert.Contains(t, stderr, "  "+name+": there is no such variable", name)
+		assert.NotContains(t, stderr, "CANARY")
+		if meant != "" {
+			assert.Contains(t, stderr, "did you mean "+meant+"?\n", name)
+		}
+	}
+	// Kubernetes names the ports of each Service in the environment of every container.
+	status, _, stderr := runOnce(t, w.env("WECOM_GATEWAY_SERVICE_HOST=10.0.0.1", "WECOM_GATEWAY_SERVICE_PORT=80", "WECOM_GATEWAY_SERVICE_PORT_HTTP=80",
+		"WECOM_PORT=tcp://10.0.0.1:80", "WECOM_GATEWAY_PORT_80_TCP=tcp://10.0.0.1:80", "WECOM_GATEWAY_PORT_80_TCP_PROTO=tcp", "WECOM_GATEWAY_PORT_80_TCP_ADDR=10.0.0.1"), "-check")
+	assert.Equal(t, 0, status, stderr)
 }
 
 func TestFlags(t *testing.T) {
@@ -166,7 +185,7 @@ func TestCheck(t *testing.T) {
 		{"session store away", []string{"WECOM_SESSION_STORE=redis://:CANARY@127.0.0.1:1/0"}, 1, []string{"failed  session store (redis://:[REDACTED]@127.0.0.1:1/0)"}},
 		{"token store away", []string{"WECOM_TOKEN_STORE=redis://127.0.0.1:1/0"}, 1, []string{"failed  token store"}},
 		{"token store open", []string{"WECOM_TOKEN_STORE=file:" + dir}, 1, []string{"failed  token store", "chmod 700"}},
-		{"warnings", []string{"WECOM_UPSTREAN=x", "WECOM_TRUSTED_PROXIES=0.0.0.0/0"}, 0, []string{"warning WECOM_UPSTREAN", "warning WECOM_TRUSTED_PROXIES"}},
+		{"warnings", []string{"WECOM_TRUSTED_PROXIES=0.0.0.0/0"}, 0, []string{"warning WECOM_TRUSTED_PROXIES"}},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -122,10 +122,12 @@ func (g *gateway) route(r *http.Request) string {
 }
 
 // ours says whether a decoded path lies in the folder of the own routes, or does
-// so for a program that removes dots, empty elements, parameters and backslashes.
+// so for a program that removes dots, empty elements, parameters and backslashes,
+// or for which letter case does not matter.
 func (g *gateway) ours(p string) bool {
+	p = strings.ToLower(p)
 	clean := path.Clean("/" + parameters.ReplaceAllString(strings.ReplaceAll(p, `\`, "/"), ""))
-	for _, folder := range [...]string{g.folder + "/", "/wecom/"} {
+	for _, folder := range [...]string{strings.ToLower(g.folder) + "/", "/wecom/"} {
 		if strings.HasPrefix(p, folder) || strings.HasPrefix(clean, folder) {
 			return true
 		}

@@ -75,6 +75,7 @@ func (e *spoiledError) Error() string { return e.err.Error() }
 
 func (s *stores) openTokens(where string) error {
 	kind, rest, _ := strings.Cut(where, ":")
+	isURL := strings.HasPrefix(rest, "//") // without, the client libraries would take it for localhost
 	switch {
 	case where == "memory":
 		return nil
@@ -93,7 +94,7 @@ func (s *stores) openTokens(where string) error {
 		s.tokens = store
 		s.closers = append(s.closers, func() { _ = store.Close() })
 		return nil
-	case kind == "redis" || kind == "rediss":
+	case (kind == "redis" || kind == "rediss") && isURL:
 		client, err := openRedis(where)
 		if err != nil {
 			return err
@@ -107,12 +108,13 @@ func (s *stores) openTokens(where string) error {
 
 func (s *stores) openSessions(where string, log *slog.Logger) error {
 	kind, rest, _ := strings.Cut(where, ":")
+	isURL := strings.HasPrefix(rest, "//") // without, the client libraries would take it for localhost
 	switch {
 	case where == "memory":
 		return nil
 	case kind == "sqlite" && rest != "":
 		return s.openSQLite(rest, log)
-	case kind == "redis" || kind == "rediss":
+	case (kind == "redis" || kind == "rediss") && isURL:
 		client, err := openRedis(where)
 		if err != nil {
 			return err
@@ -120,7 +122,7 @@ func (s *stores) openSessions(where string, log *slog.Logger) error {
 		s.closers = append(s.closers, func() { _ = client.Close() })
 		s.sessions = newBounded(goredisstore.New(client), nil)
 		return nil
-	case kind == "postgres" || kind == "postgresql":
+	case (kind == "postgres" || kind == "postgresql") && isURL:
 		return s.openPostgres(where, log)
 	}
 	return errors.New("want memory, sqlite:PATH, redis://HOST:PORT/DB or postgres://…")
@@ -129,7 +131,7 @@ func (s *stores) openSessions(where string, log *slog.Logger) error {
 // openRedis returns a client that waits for nothing longer than storeTimeout.
 func openRedis(where string) (*redis.Client, error) {
 	o, err := redis.ParseURL(where)
-	if err != nil {
+	if err != nil || strings.HasPrefix(where, "redis:///") || strings.HasPrefix(where, "rediss:///") {
 		return nil, errors.New("want redis://USER:PASSWORD@HOST:PORT/DB") // the error itself shows the password
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = storeTimeout, storeTimeout, storeTimeout, storeTimeout
