@@ -104,7 +104,9 @@ func (m *Middleware) Require(authorize Authorizer) func(http.Handler) http.Handl
 
 // LoginURL returns the path of the page that starts a sign-in and afterwards
 // leads to returnTo, a path on this site such as "/reports?from=2026-01-01".
-// Anything that is not such a path leads to the home page instead.
+// Anything that is not such a path leads to the home page instead. Both paths are
+// the browser's, from the root of the host: with a MountPath of "/tool", the page that the
+// handler sees as /reports is "/tool/reports".
 func (m *Middleware) LoginURL(returnTo string) string {
 	login := m.mount + m.folder + "/login"
 	if returnTo, ok := m.returnPath(returnTo); ok {
