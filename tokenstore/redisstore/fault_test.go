@@ -218,7 +218,7 @@ func TestF21_LeavingWaiterFreesTheLock(t *testing.T) {
 	p := startProxy(t, sharedURL(t))
 	rdb := newClient(t, sharedURL(t))
 	prefix := newPrefix(t, rdb)
-	slow := newClient(t, "redis://"+p.addr)
+	slow := newClient(t, p.url)
 	require.NoError(t, slow.Ping(t.Context()).Err())
 	p.latency.Store(int64(300 * time.Millisecond))
 	for i := range 5 {
@@ -240,7 +240,7 @@ func TestF26_LostAnswerToTheLock(t *testing.T) {
 	for name, retries := range map[string]int{"a client that repeats": 3, "a client that does not": -1} {
 		t.Run(name, func(t *testing.T) {
 			p := startProxy(t, address)
-			rdb := newClient(t, "redis://"+p.addr, func(o *redis.Options) { o.MaxRetries = retries })
+			rdb := newClient(t, p.url, func(o *redis.Options) { o.MaxRetries = retries })
 			require.NoError(t, rdb.Ping(t.Context()).Err())
 			p.dropNow.Store(true)
 			within(t, 5*time.Second, "Update", func() {
@@ -261,7 +261,7 @@ func TestF26_LostAnswerToTheCommit(t *testing.T) {
 	plain := newClient(t, address)
 	prefix := newPrefix(t, plain)
 	p := startProxy(t, address)
-	s := redisstore.New(newClient(t, "redis://"+p.addr), prefix)
+	s := redisstore.New(newClient(t, p.url), prefix)
 	_, err := s.Update(t.Context(), "app", func(context.Context, wecom.Token) (wecom.Token, error) {
 		p.dropNow.Store(true)
 		return inAnHour("value"), nil
@@ -281,7 +281,7 @@ func TestF26_SlowAndLossyRedis(t *testing.T) {
 		warned := warnings(t)
 		var up issuer
 		for range 2 { // two processes, the second finds the token
-			rdb := newClient(t, "redis://"+p.addr)
+			rdb := newClient(t, p.url)
 			require.NoError(t, rdb.Ping(t.Context()).Err()) // connecting alone takes several answers
 			src := wecom.NewTokenSource("slow", redisstore.New(rdb, prefix), up.fetch)
 			_, err := src.Token(t.Context())
@@ -298,7 +298,7 @@ func TestF26_SlowAndLossyRedis(t *testing.T) {
 		var inside, calls, failed atomic.Int64
 		var group sync.WaitGroup
 		for range workers {
-			s := redisstore.New(newClient(t, "redis://"+p.addr), prefix)
+			s := redisstore.New(newClient(t, p.url), prefix)
 			group.Go(func() {
 				for range rounds {
 					_, err := s.Update(context.Background(), "lossy", func(_ context.Context, current wecom.Token) (wecom.Token, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -124,7 +125,7 @@ func (s *server) resume() { require.NoError(s.t, s.cmd.Process.Signal(syscall.SI
 
 // A proxy stands between client and server and spoils the answers.
 type proxy struct {
-	addr    string
+	url     string       // as the server's, with its user and its database
 	latency atomic.Int64 // ns that each answer takes longer
 	dropNth atomic.Int64 // of so many answers one is lost, with its connection
 	dropNow atomic.Bool  // the next answer is lost
@@ -134,12 +135,15 @@ type proxy struct {
 
 func startProxy(t *testing.T, address string) *proxy {
 	t.Helper()
-	o, err := redis.ParseURL(address)
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	o, err := redis.ParseURL(address) // which adds the standard port
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
-	p := &proxy{addr: l.Addr().String()}
+	u.Host = l.Addr().String()
+	p := &proxy{url: u.String()}
 	go func() {
 		for {
 			client, err := l.Accept()
