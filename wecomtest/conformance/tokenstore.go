@@ -34,7 +34,7 @@ func TokenStore(t *testing.T, open func(t *testing.T) wecom.TokenStore) {
 			name string
 			test func(*testing.T, *storeTest)
 		}{
-			{"a lock outlives a fetch", testLongHold}, // first, since it takes 11 seconds
+			{"a lock outlives a fetch, and ends once", testLongHold}, // first, since it takes 16 seconds
 			{"what one handle stores the other loads", testRoundTrip},
 			{"a key without a token", testMissing},
 			{"keys are kept apart", testKeys},
@@ -43,6 +43,7 @@ func TokenStore(t *testing.T, open func(t *testing.T) wecom.TokenStore) {
 			{"one at a time, each sees its predecessor's token", testContention},
 			{"keys do not wait for each other", testIndependence},
 			{"Load does not wait for the lock", testLoadWhileLocked},
+			{"Load returns whole tokens while others are written", testLoadWhileWritten},
 			{"an error of fn stores nothing", testFnError},
 			{"no token from fn stores nothing", testFnNothing},
 			{"a panic of fn frees the lock", testFnPanic},
@@ -50,6 +51,7 @@ func TokenStore(t *testing.T, open func(t *testing.T) wecom.TokenStore) {
 			{"who waits for the lock leaves with its context", testCancelWaiting},
 			{"an ended context takes no lock", testCancelBefore},
 			{"fn's context ends with the caller's", testCancelInside},
+			{"the lock is held while fn runs, though the caller's context has ended", testCancelHolding},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
@@ -170,17 +172,29 @@ func testContention(t *testing.T, s *storeTest) {
 	equal(t, "the last of a chain", load(t, s.a, s.key), lasting(strconv.Itoa(workers*rounds)))
 }
 
+// Some keys are locked and many others are not, so that a store with fewer locks than keys is found.
 func testIndependence(t *testing.T, s *storeTest) {
-	release := hold(t, s.a, s.key, lasting("held"))
-	for _, store := range []wecom.TokenStore{s.a, s.b} {
+	const locked, others = 8, 200
+	for i := range locked {
+		hold(t, s.a, s.key+"locked"+strconv.Itoa(i), lasting("held"))
+		if t.Failed() {
+			return
+		}
+	}
+	for i := range others {
+		store := s.a
+		if i%2 == 1 {
+			store = s.b
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
-		_, err := store.Update(ctx, s.key+"other", func(context.Context, wecom.Token) (wecom.Token, error) {
-			return lasting("free"), nil
+		_, err := store.Update(ctx, s.key+strconv.Itoa(i), func(context.Context, wecom.Token) (wecom.Token, error) {
+			return wecom.Token{}, errors.ErrUnsupported
 		})
 		cancel()
-		noError(t, "Update while another key is locked", err)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Fatalf("Update while other keys are locked: %v, want to get the lock", err)
+		}
 	}
-	release()
 }
 
 func testLoadWhileLocked(t *testing.T, s *storeTest) {
@@ -195,6 +209,43 @@ func testLoadWhileLocked(t *testing.T, s *storeTest) {
 	}
 	release()
 	equal(t, "loaded after that", load(t, s.b, s.key), lasting("new"))
+}
+
+// What two handles read while a third party writes is always one of the tokens that were written.
+func testLoadWhileWritten(t *testing.T, s *storeTest) {
+	const writes = 100
+	tokens := make([]wecom.Token, writes)
+	for i := range tokens {
+		// Long, with another life each: a token that is half one and half the next equals neither.
+		tokens[i] = newToken(strings.Repeat(strconv.Itoa(i)+" ", 1000), tomorrow.Add(time.Duration(i)*time.Minute))
+	}
+	put(t, s.a, s.key, tokens[0])
+	written := make(chan struct{})
+	var readers sync.WaitGroup
+	for _, store := range []wecom.TokenStore{s.a, s.b} {
+		readers.Go(func() {
+			for done := false; !done && !t.Failed(); {
+				select {
+				case <-written:
+					done = true // after one more Load
+				default:
+				}
+				got := load(t, store, s.key)
+				number, _, _ := strings.Cut(got.Value.Reveal(), " ")
+				i, err := strconv.Atoi(number)
+				if err != nil || i < 0 || i >= writes {
+					t.Errorf("loaded beside a writer: got the token %.40q, which nobody wrote", got.Value.Reveal())
+					return
+				}
+				equal(t, "loaded beside a writer", got, tokens[i])
+			}
+		})
+	}
+	for _, token := range tokens[1:] {
+		put(t, s.a, s.key, token)
+	}
+	close(written)
+	readers.Wait()
 }
 
 func testFnError(t *testing.T, s *storeTest) {
@@ -333,37 +384,68 @@ func testCancelInside(t *testing.T, s *storeTest) {
 	put(t, s.b, s.key, lasting("next"))
 }
 
+func testCancelHolding(t *testing.T, s *storeTest) {
+	ctx, cancel := context.WithCancel(patient(t))
+	defer cancel()
+	h := take(t, ctx, s.a, s.key, lasting("fetched"))
+	await(t, "fn", h.inside)
+	cancel()
+	for _, store := range []wecom.TokenStore{s.a, s.b} {
+		stillHeld(t, store, s.key)
+	}
+	h.leave()
+	await(t, "the holder", h.ended)
+	put(t, s.b, s.key, lasting("next"))
+}
+
+// A lock lasts for a fetch. After that it may end by itself, or last as long as its holder
+// lives. In the first case the holder that comes back must not give back the next one's lock.
 func testLongHold(t *testing.T, s *storeTest) {
 	if testing.Short() {
-		t.Skip("holds a lock for 11 seconds")
+		t.Skip("holds a lock for 16 seconds")
 	}
-	var held atomic.Bool
-	inside, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, err := s.a.Update(patient(t), s.key, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
-			held.Store(true)
-			close(inside)
-			select {
-			case <-time.After(11 * time.Second): // a fetch's ten, and something for what is around it
-			case <-ctx.Done():
-				t.Error("fn's context ended too early")
-			}
-			held.Store(false)
-			return lasting("slow"), nil
-		})
-		noError(t, "Update that takes 11 seconds", err)
-	}()
-	await(t, "fn", inside)
-	_, err := s.b.Update(patient(t), s.key, func(_ context.Context, current wecom.Token) (wecom.Token, error) {
-		if held.Load() {
-			t.Error("two callers hold the lock")
+	const fetch, dead = 11 * time.Second, 16 * time.Second // 10 and 15, and one for what is around them
+	first := take(t, patient(t), s.a, s.key, lasting("first"))
+	await(t, "fn", first.inside)
+	second := take(t, patient(t), s.b, s.key, lasting("second"))
+	select {
+	case <-second.inside:
+		t.Error("two callers hold the lock")
+		return
+	case <-first.ctx.Done():
+		t.Error("fn's context ended too early")
+		return
+	case <-time.After(fetch):
+	}
+	select {
+	case <-second.inside:
+		first.leave()
+		await(t, "the holder whose lock has ended", first.ended)
+		if first.err == nil {
+			t.Error("Update stored a token after its lock had ended")
 		}
-		equal(t, "fn's current token", current, lasting("slow"))
-		return current, nil
-	})
-	noError(t, "Update after that", err)
-	await(t, "the holder", ended)
+		stillHeld(t, s.a, s.key)
+	case <-time.After(dead - fetch):
+		first.leave()
+		await(t, "the next holder", second.inside)
+		await(t, "the holder", first.ended)
+		noError(t, "Update that takes 16 seconds", first.err)
+		equal(t, "fn's current token", second.current, lasting("first"))
+	}
+	second.leave()
+	await(t, "the next holder", second.ended)
+	noError(t, "Update after that", second.err)
+	equal(t, "loaded after that", load(t, s.a, s.key), lasting("second"))
+}
+
+// stillHeld checks that somebody holds key's lock.
+func stillHeld(t *testing.T, store wecom.TokenStore, key string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	if err := notCalled(t, store, ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Update of a key that is locked returned %v, want %v", err, context.DeadlineExceeded)
+	}
 }
 
 // notCalled runs an Update that does not get the lock, and returns its error.
@@ -394,27 +476,44 @@ func notCalled(t *testing.T, store wecom.TokenStore, ctx context.Context, key st
 	}
 }
 
+// A holder is an Update whose fn stays until it is told to leave, whatever its context says.
+type holder struct {
+	inside, ended chan struct{}
+	leave         func()
+	ctx           context.Context // fn's; it and current may be read after inside is closed
+	current       wecom.Token
+	err           error // Update's, after ended is closed
+}
+
+// take starts an Update that stores token.
+func take(t *testing.T, ctx context.Context, store wecom.TokenStore, key string, token wecom.Token) *holder {
+	ctx, cancel := context.WithCancel(ctx) // in the end, if it still waits for the lock
+	left := make(chan struct{})
+	h := &holder{inside: make(chan struct{}), ended: make(chan struct{}), leave: sync.OnceFunc(func() { close(left) })}
+	go func() {
+		defer close(h.ended)
+		_, h.err = store.Update(ctx, key, func(ctx context.Context, current wecom.Token) (wecom.Token, error) {
+			h.ctx, h.current = ctx, current
+			close(h.inside)
+			<-left
+			return token, nil
+		})
+	}()
+	t.Cleanup(func() { h.leave(); cancel(); <-h.ended })
+	return h
+}
+
 // hold takes key's lock and returns when it has it. The function that it returns stores token
 // and returns when that is done.
 func hold(t *testing.T, store wecom.TokenStore, key string, token wecom.Token) (release func()) {
 	t.Helper()
-	inside, leave, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, err := store.Update(patient(t), key, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
-			close(inside)
-			select {
-			case <-leave:
-			case <-ctx.Done():
-			}
-			return token, nil
-		})
-		noError(t, "Update of the lock's holder", err)
-	}()
-	await(t, "the lock of a key of our own", inside)
-	once := sync.OnceFunc(func() { close(leave); <-ended })
-	t.Cleanup(once)
-	return once
+	h := take(t, patient(t), store, key, token)
+	await(t, "the lock of a key of our own", h.inside)
+	return func() {
+		h.leave()
+		<-h.ended
+		noError(t, "Update of the lock's holder", h.err)
+	}
 }
 
 func put(t *testing.T, store wecom.TokenStore, key string, token wecom.Token) {

@@ -3,8 +3,12 @@ package conformance_test
 import (
 	"context"
 	"errors"
+	"hash/crc32"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,8 +46,11 @@ func (m *memory) name(key string) string {
 func (m *memory) lock(key string) chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.fault == "one lock for all" {
+	switch m.fault {
+	case "one lock for all":
 		key = ""
+	case "64 locks for all":
+		key = strconv.Itoa(int(crc32.ChecksumIEEE([]byte(key)) % 64))
 	}
 	if m.locks[key] == nil {
 		m.locks[key] = make(chan struct{}, 1)
@@ -85,10 +92,23 @@ func (m *memory) Update(ctx context.Context, key string, fn func(context.Context
 			return wecom.Token{}, ctx.Err()
 		}
 	}
-	free := func() {
-		if m.fault != "no lock" {
-			<-lock
+	taken := time.Now()
+	free := sync.OnceFunc(func() { <-lock })
+	switch m.fault {
+	case "no lock":
+		free = func() {}
+	case "gives back another's lock":
+		free = func() {
+			select {
+			case <-lock:
+			default:
+			}
 		}
+		fallthrough
+	case leased, "stores after its lease":
+		time.AfterFunc(lease, free)
+	case "the lock ends with the context":
+		context.AfterFunc(ctx, free)
 	}
 	if m.fault != "not freed by a panic" {
 		defer free()
@@ -127,6 +147,9 @@ func (m *memory) Update(ctx context.Context, key string, fn func(context.Context
 	if m.fault == "loses a late token" && ctx.Err() != nil {
 		return wecom.Token{}, ctx.Err()
 	}
+	if (m.fault == leased || m.fault == "gives back another's lock") && time.Since(taken) > lease {
+		return t, errors.New("the lock was lost")
+	}
 	if m.fault == "rounds to minutes" {
 		t.Expires = t.Expires.Truncate(time.Minute)
 	}
@@ -135,9 +158,29 @@ func (m *memory) Update(ctx context.Context, key string, fn func(context.Context
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	switch m.fault {
+	case "writes in place":
+		m.tokens[m.name(key)] = wecom.Token{Value: wecom.NewSecret(t.Value.Reveal()[:1]), Expires: t.Expires}
+		m.letRead()
+	case "removes before it writes":
+		delete(m.tokens, m.name(key))
+		m.letRead()
+	}
 	m.tokens[m.name(key)] = t
 	return t, err
 }
+
+// letRead gives readers a moment in which the store is half written.
+func (m *memory) letRead() {
+	m.mu.Unlock()
+	runtime.Gosched()
+	m.mu.Lock()
+}
+
+const (
+	leased = "leased" // is no fault: a lock may end by itself, and then it is lost
+	lease  = 11500 * time.Millisecond
+)
 
 const faultVar = "WECOM_CONFORMANCE_FAULT"
 
@@ -152,21 +195,23 @@ func TestTokenStore(t *testing.T) {
 
 // A suite that finds no fault is worth nothing.
 func TestTokenStore_FindsFaults(t *testing.T) {
+	sound := []string{"", leased}
 	faults := []string{
-		"", "folds case", "cuts keys", "one lock for all", "Load waits for the lock", "drops expired", "ignores an ended context",
+		"folds case", "cuts keys", "one lock for all", "64 locks for all", "Load waits for the lock", "drops expired", "ignores an ended context",
 		"deaf while waiting", "no lock", "not freed by a panic", "leaves a goroutine", "no second look", "hides the context", "hurries fn",
 		"hides fn's error", "stores on error", "stores nothing", "loses a late token", "rounds to minutes", "cuts values",
+		"writes in place", "removes before it writes", "the lock ends with the context", "gives back another's lock", "stores after its lease",
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var group sync.WaitGroup
-	for _, fault := range faults {
+	for _, fault := range slices.Concat(sound, faults) {
 		group.Go(func() { // all at once, since they wait more than they work
-			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTokenStore$", "-test.short") // #nosec G204 -- this test
+			cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestTokenStore$") // #nosec G204 -- this test
 			cmd.Env = append(os.Environ(), faultVar+"="+fault)
 			out, err := cmd.CombinedOutput()
-			if fault == "" {
-				assert.NoError(t, err, "without a fault:\n%s", out)
+			if slices.Contains(sound, fault) {
+				assert.NoError(t, err, "sound: %q\n%s", fault, out)
 				return
 			}
 			assert.Error(t, err, fault)
