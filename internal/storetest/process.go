@@ -29,7 +29,7 @@ func Main(m *testing.M, open Open, roles map[string]func(store wecom.TokenStore,
 		os.Exit(m.Run())
 	}
 	role, ok := map[string]func(wecom.TokenStore, *bufio.Reader) error{
-		"member":  member,
+		"gateway": gateway,
 		"writer":  writer,
 		"holder":  holder,
 		"account": account,

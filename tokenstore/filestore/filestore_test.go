@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 func TestF18_OneFetchForAFleet(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tokens")
 	storetest.KillHolder(t, dir, storetest.FleetKey) // who leaves a lock and no token
-	storetest.Fleet(t, dir)
+	storetest.Fleet(t, dir, false)
 }
 
 func TestOfficialAccountOfAFleet(t *testing.T) {

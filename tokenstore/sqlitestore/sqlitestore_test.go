@@ -37,7 +37,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestF18_OneFetchForAFleet(t *testing.T) {
-	storetest.Fleet(t, filepath.Join(t.TempDir(), "tokens.db"))
+	storetest.Fleet(t, filepath.Join(t.TempDir(), "tokens.db"), false)
 }
 
 func TestF18_OneFetchWhereTheHolderWasKilled(t *testing.T) {
@@ -46,7 +46,7 @@ func TestF18_OneFetchWhereTheHolderWasKilled(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "tokens.db")
 	storetest.KillHolder(t, path, storetest.FleetKey)
-	storetest.Fleet(t, path)
+	storetest.Fleet(t, path, true)
 }
 
 func TestF15_KilledWritersDoNoHarm(t *testing.T) {
