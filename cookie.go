@@ -15,6 +15,10 @@ type cookieKind struct {
 	secure bool
 }
 
+// maxSetCookie bounds the Set-Cookie lines of an answer to which another deletion is added.
+// With it all our headers stay under 3 KiB: past 4, nginx answers 502.
+const maxSetCookie = 1900
+
 func (k cookieKind) name(suffix string) string {
 	if suffix == "" {
 		return k.prefix
@@ -30,7 +34,21 @@ func (k cookieKind) set(w http.ResponseWriter, suffix, value string, life time.D
 	k.write(w, suffix, value, seconds)
 }
 
-func (k cookieKind) drop(w http.ResponseWriter, suffix string) { k.write(w, suffix, "", -1) }
+// drop deletes a cookie, and says whether it could: a browser that made up its cookies
+// gets rid of them over several answers.
+func (k cookieKind) drop(w http.ResponseWriter, suffix string) bool {
+	size := 0
+	for _, line := range w.Header()["Set-Cookie"] {
+		if strings.HasPrefix(line, k.prefix) {
+			size += len("Set-Cookie: ") + len(line) + len("\r\n")
+		}
+	}
+	if size > maxSetCookie {
+		return false
+	}
+	k.write(w, suffix, "", -1)
+	return true
+}
 
 func (k cookieKind) write(w http.ResponseWriter, suffix, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{

@@ -3,6 +3,7 @@ package wecom_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/vectors"
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 // FuzzCallback: whatever stands in the query, a browser that holds an attempt is
@@ -85,7 +88,6 @@ func FuzzSessionCookie(f *testing.F) {
 				require.True(t, strings.HasPrefix(line, "__Host-wecom-"), "%q", line)
 				require.Less(t, len(line), 4096)
 			}
-			require.LessOrEqual(t, len(res.Header()["Set-Cookie"]), 41)
 		}
 	})
 }
@@ -188,4 +190,77 @@ func FuzzReturnTo(f *testing.F) {
 			require.True(t, vectors.SameOrigin(site+"/", back))
 		}
 	})
+}
+
+// FuzzHeadersStaySmall: whatever a browser sends, our response headers stay under 3 KiB.
+// nginx answers 502 past 4 KiB and then takes the server out for everybody.
+func FuzzHeadersStaySmall(f *testing.F) {
+	fake := wecomtest.New()
+	built := func(panel bool) *wecom.Middleware {
+		o := fake.Options(site + "/wecom/callback")
+		o.Logger, o.LoginPanel = slog.New(slog.DiscardHandler), panel
+		return must(wecom.New(o))
+	}
+	auths := []*wecom.Middleware{fixed(f), built(false), built(true)}
+	many := func(n int, value string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "NAME-%08x=%s; ", i, value)
+		}
+		return b.String()
+	}
+	for _, target := range []string{
+		"/", "/" + strings.Repeat("x", 999), "/" + strings.Repeat("x", 1535), "/" + strings.Repeat("x", 8000),
+		"/" + strings.Repeat("%2F", 330), "/?" + strings.Repeat("&", 990), "/?" + strings.Repeat("\u62a5", 330),
+	} {
+		for _, cookies := range []string{"", many(40, "x"), many(300, strings.Repeat("x", 130)), "NAME=" + strings.Repeat("A", 43) + "; " + many(60, "x")} {
+			f.Add(target, cookies)
+		}
+	}
+	var n atomic.Int64
+	f.Fuzz(func(t *testing.T, target, cookies string) {
+		for _, auth := range auths {
+			h := auth.Handler(hello())
+			first := do(h, request("GET", "/wecom/login?panel=no")).Result().Cookies()[0].Name
+			cookies := strings.ReplaceAll(cookies, "NAME", first[:strings.LastIndexByte(first, '-')])
+			ask := func(method, target, accept string, held ...*http.Cookie) *httptest.ResponseRecorder {
+				r := httptest.NewRequest(method, site+"/", strings.NewReader(string(must(json.Marshal(map[string]string{"return_to": target})))))
+				path, query, _ := strings.Cut(target, "?")
+				r.URL, r.RequestURI = &url.URL{Path: path, RawQuery: query}, target
+				r.Header = http.Header{"Accept": {accept}, "Content-Type": {"application/json"}, "Cookie": {cookies}}
+				for _, c := range held {
+					r.AddCookie(c)
+				}
+				res := do(h, r)
+				if size := headerBytes(res.Header()); size > 3<<10 {
+					t.Fatalf("%s with a target of %d bytes and %d bytes of cookies: %d bytes of headers:\n%v", method, len(target), len(cookies), size, res.Header())
+				}
+				return res
+			}
+			login := "/wecom/login?" + url.Values{"return_to": {target}}.Encode()
+			ask("HEAD", target, "text/html")
+			ask("GET", target, "*/*")
+			ask("GET", login, "text/html")
+			ask("POST", "/wecom/attempt", "*/*")
+			ask("POST", "/wecom/logout", "text/html")
+			start := ask("GET", login+"&panel=no", "text/html")
+			back := "/wecom/callback?state=" + stateIn(start.Header().Get("Location"))
+			held := start.Result().Cookies()[:1]
+			ask("GET", back, "text/html", held...)
+			back += fmt.Sprintf("&code=h%d", n.Add(1))
+			done := ask("GET", back, "text/html", held...)
+			ask("GET", back, "text/html", done.Result().Cookies()...)
+			ask("GET", target, "text/html", done.Result().Cookies()...)
+		}
+	})
+}
+
+// headerBytes is what h costs on the wire.
+func headerBytes(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(": ") + len(v) + len("\r\n")
+		}
+	}
+	return n
 }

@@ -316,7 +316,9 @@ func (m *Middleware) hold(w http.ResponseWriter, r *http.Request, a attempt.Atte
 		have = append(have, attempt.Cookie{Name: m.cookie.name(suffix), Value: value})
 	}
 	for _, name := range m.keys.Prune(m.cookie.prefix, have, attempt.Cookie{Name: m.cookie.name(a.Suffix()), Value: value}) {
-		m.cookie.drop(w, strings.TrimPrefix(name, m.cookie.prefix+"-"))
+		if !m.cookie.drop(w, strings.TrimPrefix(name, m.cookie.prefix+"-")) {
+			break
+		}
 	}
 }
 
@@ -361,18 +363,17 @@ func (m *Middleware) requestTarget(r *http.Request) string {
 	return target
 }
 
+// maxEscaped bounds a return path as LoginURL spells it, which enters Location and Refresh.
+const maxEscaped = 2300
+
 // returnPath accepts a path on this site to return to. A route of ours would
-// start all over again: it is not one.
+// start all over again: it is not one. Nor is a path that would make our headers too large.
 func (m *Middleware) returnPath(target string) (string, bool) {
 	target, ok := returnto.Parse(target)
-	if !ok {
+	if !ok || len(target) > attempt.MaxReturnTo || len(url.QueryEscape(target)) > maxEscaped {
 		return "", false
 	}
-	path := target
-	if i := strings.IndexAny(path, "?#"); i >= 0 {
-		path = path[:i]
-	}
-	if rest, ok := strings.CutPrefix(path, m.mount); ok {
+	if rest, ok := strings.CutPrefix(returnto.Path(target), m.mount); ok {
 		if _, own := m.routes[rest]; own {
 			return "", false
 		}

@@ -441,7 +441,7 @@ func (c *checks) home(o Options, callback *url.URL) string {
 	home, ok := returnto.Parse(o.HomePath)
 	if !ok {
 		c.bad("HomePath %q: want a path on this site such as /", o.HomePath)
-	} else if u, err := url.Parse(home); err != nil || isOwnPath(path.Clean(u.Path), callback.Path) { // as a browser, or a proxy, may read it
+	} else if isOwnPath(returnto.Path(home), callback.Path) {
 		c.bad("HomePath %q is an own route: a sign-in that ends there never ends", o.HomePath)
 	}
 	return home

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/pages"
 )
 
@@ -79,9 +78,6 @@ func (m *Middleware) wantsPanel(r *http.Request) bool {
 // showPanel answers with the page. Its script asks for the attempt, so that the
 // attempt is fresh and a page that nobody signs in on costs a browser no cookie.
 func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo string) {
-	if len(returnTo) > attempt.MaxReturnTo {
-		returnTo = ""
-	}
 	direct := m.LoginURL(returnTo)
 	if strings.Contains(direct, "?") {
 		direct += "&panel=no"

@@ -69,11 +69,9 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 	}
 	// Without the attempts that were spent, the next page is a sign-in and not
 	// the page that says that the session did not stick.
-	left := 40 // more than we ever gave it: somebody made them up
 	for suffix := range m.cookie.attempts(r) {
-		if left > 0 && attempt.IsName(m.cookie.prefix, m.cookie.name(suffix)) {
-			m.cookie.drop(w, suffix)
-			left--
+		if attempt.IsName(m.cookie.prefix, m.cookie.name(suffix)) && !m.cookie.drop(w, suffix) {
+			break
 		}
 	}
 	m.observe(r.Context(), Event{Name: "signout", Outcome: "ok"})

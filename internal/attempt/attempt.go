@@ -16,7 +16,7 @@ import (
 
 // MaxReturnTo is the length in bytes up to which an attempt remembers a return
 // path. A longer one would crowd out the other attempts of the browser.
-const MaxReturnTo = 1536
+const MaxReturnTo = 1000
 
 // MaxNumber is the highest number that an attempt can have.
 const MaxNumber = 255

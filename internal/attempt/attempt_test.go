@@ -84,7 +84,7 @@ func TestRoundTrip(t *testing.T) {
 					a := attempt.New(number, at, returnTo)
 					a.Spent, a.SignedIn = spent, !spent
 					c := k.Cookie(a)
-					if len(c) > 2100 {
+					if len(c) > 1400 {
 						t.Errorf("a cookie of %d bytes", len(c))
 					}
 					if got, ok := k.ParseCookie(c); !ok || got != a {

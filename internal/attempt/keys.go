@@ -105,7 +105,7 @@ func (k *Keys) ParseState(s string) (a Attempt, ok bool) {
 	return a, true
 }
 
-// Cookie returns the value of a's cookie, at most 2100 bytes of the base64url alphabet.
+// Cookie returns the value of a's cookie, at most 1400 bytes of the base64url alphabet.
 // A return path longer than MaxReturnTo is left out.
 func (k *Keys) Cookie(a Attempt) string {
 	if len(a.ReturnTo) > MaxReturnTo {

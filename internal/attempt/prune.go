@@ -5,16 +5,9 @@ import (
 	"slices"
 )
 
-const (
-	// maxTotal bounds what the attempts of one browser add to its Cookie header, in
-	// bytes. Servers refuse headers from 8 KiB on, some from 4 KiB.
-	maxTotal = 3 << 10
-
-	// maxDrops bounds how many cookies one answer deletes. A browser that got its
-	// cookies from us cannot hold as many; one that made them up gets rid of them over several
-	// answers, and the headers of each stay small enough for a proxy.
-	maxDrops = 40
-)
+// maxTotal bounds what the attempts of one browser add to its Cookie header, in bytes.
+// Four middlewares on one host must fit into 8 KiB, which is what nginx takes.
+const maxTotal = 1800
 
 // A Cookie is a name and a value as they stand in a Cookie header.
 type Cookie struct{ Name, Value string }
@@ -22,11 +15,11 @@ type Cookie struct{ Name, Value string }
 func (c Cookie) size() int { return len(c.Name) + len("=") + len(c.Value) + len("; ") }
 
 // Prune returns the names of the cookies to delete so that the attempts of a
-// browser, incoming included, stay under 3 KiB. have is what the browser sent, cookies that are no
-// attempts among it; they neither count nor are they dropped. First go those
+// browser, incoming included, stay under 1800 bytes. have is what the browser sent, cookies that
+// are no attempts among it; they neither count nor are they dropped. First go those
 // that verify under none of the keys, that carry another attempt's name, or
 // whose name came twice, then the spent ones, then the rest, the oldest first. incoming replaces a
-// cookie of its name. At most 40 names are returned, each of them once.
+// cookie of its name. Each name is returned once.
 func (k *Keys) Prune(prefix string, have []Cookie, incoming Cookie) (drop []string) {
 	total := incoming.size()
 	for _, c := range have {
@@ -41,7 +34,7 @@ func (k *Keys) Prune(prefix string, have []Cookie, incoming Cookie) (drop []stri
 	held := k.heldBy(prefix, have, incoming.Name)
 	slices.SortFunc(held, heldAttempt.compare)
 	for _, h := range held {
-		if total < maxTotal || len(drop) == maxDrops {
+		if total < maxTotal {
 			break
 		}
 		total -= h.size

@@ -8,6 +8,8 @@
 package returnto
 
 import (
+	"net/url"
+	"path"
 	"strings"
 	"unicode/utf8"
 )
@@ -38,6 +40,19 @@ func Parse(target string) (string, bool) {
 		return "", false
 	}
 	return target, true
+}
+
+// Path returns the path of target as a browser or a proxy may read it, for comparison with
+// others: without query and fragment, decoded, without dot segments, empty segments and a slash at the end.
+func Path(target string) string {
+	p := target
+	if i := strings.IndexAny(p, "?#"); i >= 0 {
+		p = p[:i]
+	}
+	if decoded, err := url.PathUnescape(p); err == nil {
+		p = decoded
+	}
+	return path.Clean(strings.ReplaceAll(p, `\`, "/"))
 }
 
 // plain reports whether s is UTF-8 without control characters of ASCII and spaces.
