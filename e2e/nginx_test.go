@@ -28,9 +28,9 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
-// startNginx runs the configuration in docs/deployment.md, without TLS and with these addresses in it. It returns the
-// folder of the logs.
-func startNginx(t *testing.T, addr string, upstreams []string) string {
+// startNginx runs the configuration in docs/deployment.md, without TLS, without the lines in without, and with these
+// addresses in it. It returns the folder of the logs.
+func startNginx(t *testing.T, addr string, upstreams []string, without ...string) string {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -45,13 +45,17 @@ func startNginx(t *testing.T, addr string, upstreams []string) string {
 	require.NotNil(t, block)
 	dir := t.TempDir()
 	text := regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(string(block[1]), "")
-	for _, change := range [][2]string{
+	changes := [][2]string{
 		{"listen 443 ssl;", "listen " + addr + ";"},
 		{"server 127.0.0.1:8081;", "server " + upstreams[0] + ";"},
 		{"server 127.0.0.1:8082;", "server " + upstreams[1] + ";"},
 		{"server 127.0.0.1:8083;", "server " + upstreams[2] + ";"},
 		{"/var/log/nginx", dir},
-	} {
+	}
+	for _, line := range without {
+		changes = append(changes, [2]string{line, ""})
+	}
+	for _, change := range changes {
 		require.Equal(t, 1, strings.Count(text, change[0]), change[0])
 		text = strings.Replace(text, change[0], change[1], 1)
 	}
@@ -210,4 +214,71 @@ func TestDeploymentBehindNginx(t *testing.T) {
 	for _, value := range codes {
 		assert.NotContains(t, all, value)
 	}
+}
+
+// Whatever stands in the address and in the cookies, no answer of ours is too large for nginx's default buffers. One
+// that is, is a 502, and takes the replica out for everybody.
+func TestHeadersFitNginxsDefaults(t *testing.T) {
+	fake := wecomtest.New()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := free.Addr().String()
+	require.NoError(t, free.Close())
+	o := fake.Options("http://" + addr + "/wecom/callback")
+	o.Logger = slog.New(slog.DiscardHandler)
+	plain, err := wecom.New(o)
+	require.NoError(t, err)
+	o.LoginPanel, o.CallbackURL = true, "http://"+addr+"/panel/callback"
+	panel, err := wecom.New(o)
+	require.NoError(t, err)
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	mux := http.NewServeMux()
+	mux.Handle("/", plain.Handler(hello))
+	mux.Handle("/panel/", panel.Handler(hello))
+	app := httptest.NewServer(mux)
+	t.Cleanup(app.Close)
+	upstream := app.Listener.Addr().String()
+	startNginx(t, addr, []string{upstream, upstream, upstream}, "proxy_buffer_size 16k;", "proxy_busy_buffers_size 16k;")
+
+	client := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	attempt := func() *http.Cookie {
+		res, err := client.Get("http://" + addr + "/wecom/login")
+		require.NoError(t, err)
+		_ = res.Body.Close()
+		require.Equal(t, 302, res.StatusCode)
+		return res.Cookies()[0]
+	}
+	made := attempt()
+	jar := func(n int) (header string) {
+		for i := range n {
+			header += fmt.Sprintf("%s%08x=%s; ", made.Name[:strings.LastIndexByte(made.Name, '-')+1], i, made.Value)
+		}
+		return header
+	}
+	statuses := map[int]int{}
+	for length := 1000; length <= 8000; length += 500 {
+		for _, with := range []string{"x", "%2F", "&", "%E6%8A%A5", "/.", "%25"} {
+			long := "?" + strings.Repeat(with, length/len(with))
+			for _, cookies := range []string{"", jar(40), jar(70)} {
+				for _, ask := range []struct{ method, target, accept string }{
+					{"GET", "/reports" + long, "text/html"}, {"GET", "/reports" + long, "*/*"}, {"HEAD", "/reports" + long, "text/html"},
+					{"GET", "/panel/reports" + long, "text/html"}, {"GET", "/wecom/login?return_to=/" + long[1:], "text/html"},
+					{"GET", "/wecom/callback?code=1&state=" + long[1:], "text/html"}, {"POST", "/wecom/logout", "text/html"},
+				} {
+					r, err := http.NewRequestWithContext(t.Context(), ask.method, "http://"+addr+ask.target, nil)
+					require.NoError(t, err)
+					r.Header.Set("Accept", ask.accept)
+					r.Header.Set("Cookie", cookies)
+					res, err := client.Do(r)
+					require.NoError(t, err)
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+					statuses[res.StatusCode]++
+					require.NotEqual(t, 502, res.StatusCode, "%s %.30s… of %d bytes", ask.method, ask.target, len(ask.target))
+				}
+			}
+		}
+	}
+	t.Log(statuses)
+	attempt() // nothing was taken out
 }
