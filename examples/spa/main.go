@@ -31,15 +31,20 @@ func run(addr string) error {
 		return err
 	}
 	defer listener.Close()
-	o, err := options(listener.Addr().(*net.TCPAddr))
+	o, fake, err := options(listener.Addr().(*net.TCPAddr))
 	if err != nil {
 		return err
 	}
+	o.LoginPanel = true
 	auth, err := wecom.New(o)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Open http://%s/ in a browser (Ctrl-C ends).\n", listener.Addr())
+	fmt.Printf("Open http://%[1]s/ in a browser (Ctrl-C ends).\n在浏览器中打开 http://%[1]s/ （按 Ctrl-C 结束）。\n", listener.Addr())
+	if fake != nil {
+		defer fake.Close()
+		fmt.Printf("No credentials are set, so a fake WeCom runs at %[1]s\n没有设置凭证，已启动模拟的企业微信：%[1]s\n", fake.URL())
+	}
 	server := &http.Server{Handler: routes(auth), ReadHeaderTimeout: 10 * time.Second}
 	return server.Serve(listener)
 }
@@ -69,29 +74,26 @@ func me(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(id)
 }
 
-// options are from the environment, or a fake WeCom's if that says nothing.
-func options(addr *net.TCPAddr) (wecom.Options, error) {
+// options are from the environment. If that says nothing, they are those of a fake WeCom that
+// runs from then on.
+func options(addr *net.TCPAddr) (wecom.Options, *wecomtest.Server, error) {
 	o := wecom.Options{
 		CorpID:      os.Getenv("WECOM_CORP_ID"),
 		AgentID:     os.Getenv("WECOM_AGENT_ID"),
 		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
 		CallbackURL: env("WECOM_CALLBACK_URL", "http://"+addr.String()+"/wecom/callback"),
-		LoginPanel:  true,
 	}
 	if o.CorpID != "" || o.AgentID != "" || o.Secret.Reveal() != "" {
-		return o, nil
+		return o, nil, nil
 	}
 	if !addr.IP.IsLoopback() {
-		return o, errors.New("the fake WeCom lets everybody in: ADDR must be on 127.0.0.1 until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
+		return o, nil, errors.New("the fake WeCom lets everybody in: ADDR must be on 127.0.0.1 until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
 	}
-	fake := wecomtest.New()
-	server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
+	server, err := wecomtest.New().Start(env("FAKE_ADDR", "127.0.0.1:8081"))
 	if err != nil {
-		return o, err
+		return o, nil, err
 	}
-	o.CorpID, o.AgentID, o.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
-	o.Endpoints = server.Endpoints()
-	return o, nil
+	return server.Options(o.CallbackURL), server, nil
 }
 
 func env(name, otherwise string) string {

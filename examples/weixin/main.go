@@ -37,6 +37,7 @@ func run(addr string) error {
 			return err
 		}
 		defer server.Close()
+		fmt.Printf("No credentials are set, so a fake Weixin runs at %[1]s\n没有设置凭证，已启动模拟的微信：%[1]s\n", server.URL())
 		app := fake.WeixinWebsite()
 		options.AppID, options.Secret = app.AppID, wecom.NewSecret(app.Secret)
 		options.Endpoints = weixin.Endpoints{API: server.URL(), Pages: server.URL()}
@@ -45,7 +46,7 @@ func run(addr string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Open http://%s/ in a browser (Ctrl-C ends).\n", addr)
+	fmt.Printf("Open http://%[1]s/ in a browser (Ctrl-C ends).\n在浏览器中打开 http://%[1]s/ （按 Ctrl-C 结束）。\n", addr)
 	server := http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	return server.ListenAndServe()
 }
