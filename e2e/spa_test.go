@@ -483,13 +483,7 @@ func TestFetchAfterExpiryInTwoTabs(t *testing.T) {
 }
 
 func TestSPAExample(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "spa")
-	build := exec.Command("go", "build", "-o", program, "./examples/spa")
-	build.Dir = ".."
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	site := startProgram(t, program)
-
+	site := startExample(t, "spa")
 	p := newPage(t, "zh-CN")
 	p.open(site + "/#/")
 	p.until(`document.querySelector("main").innerText === "This page is for everybody."`)
@@ -504,9 +498,29 @@ func TestSPAExample(t *testing.T) {
 	assert.Equal(t, 401, p.fetch("/api/me").Status)
 }
 
-// startProgram runs an example and returns the origin of its site.
-func startProgram(t *testing.T, program string) string {
+func TestCallbackPageExample(t *testing.T) {
+	site := startExample(t, "callbackpage")
+	p := newPage(t, "zh-CN")
+	p.open(site + "/")
+	p.until(`document.getElementById("in").checkVisibility()`)
+	eval[bool](p, `setTimeout(() => document.getElementById("in").click(), 0) > 0`)
+	p.until(`location.pathname === "/wwlogin/sso/login"`)
+	require.EqualValues(t, 200, p.pick("wangwu"))
+	p.until(fmt.Sprintf(`location.href === %s && document.getElementById("who").innerText === "wangwu"`, quoted(site+"/")))
+	eval[bool](p, `setTimeout(() => document.getElementById("out").click(), 0) > 0`)
+	p.arrives(site + "/wecom/signed-out")
+	p.open(site + "/wecom/callback?state=x")
+	p.until(`document.getElementById("who").innerText.includes("登录已取消") && location.pathname === "/"`)
+}
+
+// startExample builds and runs an example and returns the origin of its site.
+func startExample(t *testing.T, name string) string {
 	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-o", program, "./examples/"+name)
+	build.Dir = ".."
+	built, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", built)
 	cmd := exec.Command(program)
 	cmd.Env = []string{"ADDR=127.0.0.1:0", "FAKE_ADDR=127.0.0.1:0"}
 	out, err := cmd.StdoutPipe()
