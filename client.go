@@ -183,7 +183,8 @@ func (c *Client) Invalidate(rejected Token) {
 // query holds parameters other than access_token, which Call adds; it is not
 // modified. in is sent as JSON and must be nil for GET; for POST nil sends no body.
 // The answer, a JSON object, is decoded into out as by [json.Unmarshal] (a
-// *json.RawMessage takes it as it is) unless out is nil. Nothing is sent if out
+// *json.RawMessage takes it as it is) unless out is nil. In texts, control characters have
+// become spaces, and what is not Unicode U+FFFD. Nothing is sent if out
 // is no pointer, or a nil one.
 //
 // If WeCom refuses the access token (40014, 42001; Weixin also 40001), Call invalidates it and
@@ -328,7 +329,7 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 	case !answer.Judged && c.app.Provider == errcode.WeCom:
 		return nil, nil, &answerError{op, errors.New("there is no errcode")}
 	}
-	return text, answer.Object, nil
+	return answer.Text, answer.Object, nil
 }
 
 // An answerError is an answer with status 200 that is none of the platform's.

@@ -235,6 +235,10 @@ func TestCall(t *testing.T) {
 	assert.Equal(t, []int64{1<<32 - 1}, user.Order)
 	assert.Equal(t, url.Values{"userid": {"zhang san&x=1"}}, query, "the caller's query is not touched")
 
+	var broken struct{ Name string }
+	require.NoError(t, rawClient(t, "{\"errcode\":0,\"name\":\"a\x01\xffb\\ud83c\"}").Call(ctx, "GET", "user/get", nil, nil, &broken))
+	assert.Equal(t, "a �b�", broken.Name)
+
 	var raw json.RawMessage
 	require.NoError(t, c.Call(ctx, "POST", "user/list_id", nil, map[string]int{"limit": 100}, &raw))
 	assert.JSONEq(t, `{"errcode":0,"errmsg":"ok","dept_user":[{"userid":"zhangsan","department":1}]}`, string(raw))

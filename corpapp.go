@@ -146,11 +146,14 @@ func (p *corpApp) inApp(userAgent string) bool {
 		p.page == PageWeixin && strings.Contains(userAgent, "micromessenger")
 }
 
+// isCode says whether WeCom or Weixin may have made the code.
+func isCode(code string) bool { return len(code) <= maxCode && upstream.IsToken(code) }
+
 // Identify exchanges the code at auth/getuserinfo and, with Options.Profile,
 // looks the member up.
 func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
-	if code == "" || len(code) > maxCode {
-		return Identity{}, fmt.Errorf("%w: the code is empty or longer than %d bytes", ErrStartOver, maxCode)
+	if !isCode(code) {
+		return Identity{}, fmt.Errorf("%w: the code is not 1 to %d characters of printable ASCII", ErrStartOver, maxCode)
 	}
 	_, answer, err := p.client.call(ctx, http.MethodGet, "auth/getuserinfo", url.Values{"code": {code}}, nil)
 	if err != nil {
@@ -160,6 +163,7 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	id.DeviceID = word(answer, "DeviceId")
 	id.Provider, id.CorpID, id.AppID = p.App().Provider, p.App().CorpID, p.App().AppID
 	if p.profile && id.UserID != "" {
 		err = p.fillProfile(ctx, &id, ticketOf(answer))
@@ -202,17 +206,20 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 // there is none or it is empty.
 func idOf(answer jsonx.Object, names ...string) (string, error) {
 	id, _, err := answer.String(names...)
-	if err != nil || id == "" {
+	if err != nil {
 		return "", err
 	}
-	for _, r := range id {
-		// Not only control characters: what is invisible or reverses the text
-		// makes two people look like one.
-		if r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) {
-			return "", fmt.Errorf("%s holds a character that no id has", names[0])
-		}
+	if !isID(id) {
+		return "", fmt.Errorf("%s holds a character that no id has", names[0])
 	}
 	return id, nil
+}
+
+// isID says whether all characters of id are such as ids have. Not only control
+// characters are none: what is invisible or reverses the text makes two people
+// look like one.
+func isID(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool { return r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
 // unanswered says that nobody knows what became of the code: WeCom's answer did

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
 func corpOptions(rt http.RoundTripper) wecom.Options {
@@ -95,6 +96,8 @@ func TestIdentify(t *testing.T) {
 		{name: "member with a ticket", answer: `{"errcode":0,"errmsg":"ok","userid":"zhangsan","user_ticket":"T","expires_in":7200}`,
 			want: who(func(id *wecom.Identity) { id.UserID = "zhangsan" })},
 		{name: "older spelling", answer: `{"errcode":0,"errmsg":"ok","UserId":"zhangsan","DeviceId":"0123"}`,
+			want: who(func(id *wecom.Identity) { id.UserID, id.DeviceID = "zhangsan", "0123" })},
+		{name: "a device id that nobody can compare", answer: `{"errcode":0,"UserId":"zhangsan","DeviceId":"01\u202e23"}`,
 			want: who(func(id *wecom.Identity) { id.UserID = "zhangsan" })},
 		{name: "third spelling", answer: `{"errcode":0,"userId":"zhangsan"}`,
 			want: who(func(id *wecom.Identity) { id.UserID = "zhangsan" })},
@@ -168,6 +171,11 @@ var hostile = []string{
 	`{"errcode":4294967296,"userid":"zhangsan"}`,
 	`{"errcode":18446744073709551616,"userid":"zhangsan"}`,
 	`{"errcode":1,"userid":"zhangsan"}`,
+	"{\"errcode\":0,\"userid\":\"zhang\x01san\"}",
+	"{\"errcode\":0,\"userid\":\"zhang\xffsan\"}",
+	"{\"errcode\":0,\"user\x01id\":\"zhangsan\"}",
+	"{\"errcode\":0,\"user\xffid\":\"zhangsan\"}",
+	"{\"errcode\":0,\x01\"userid\":\"zhangsan\"}",
 	`{"errcode":40029,"userid":"zhangsan"}`,
 	`{"ErrCode":0,"userid":"zhangsan"}`,
 	`{"errcode":40029,"errcode":0,"userid":"zhangsan"}`,
@@ -278,7 +286,7 @@ func FuzzIdentify(f *testing.F) {
 			return
 		}
 		var plain map[string]any
-		require.NoError(t, json.Unmarshal(answer, &plain))
+		require.NoError(t, json.Unmarshal(jsonx.Repair(answer), &plain))
 		assert.Equal(t, 0.0, plain["errcode"])
 		local := got.id.UserID
 		assert.NotContains(t, local, "/")

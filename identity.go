@@ -45,6 +45,11 @@ type Identity struct {
 	// Departments holds department ids, as far as the app may see them.
 	Departments []int64 `json:"departments,omitempty"`
 
+	// DeviceID names the installation of WeCom that signed in. Only the legacy
+	// user/getuserinfo gives one, which a deployment may still have behind
+	// Endpoints.API. It proves nothing about the person.
+	DeviceID string `json:"device_id,omitempty"`
+
 	// AuthenticatedAt is when the browser came back from WeCom, by this server's clock.
 	AuthenticatedAt time.Time `json:"authenticated_at"`
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -257,7 +259,7 @@ func memberOf(o jsonx.Object) (m Member, err error) {
 		return Member{}, err
 	}
 	gender, _ := number(o, "gender")
-	m.Status, m.Gender = int(status), int(gender)
+	m.Status, m.Gender = int(min(status, math.MaxInt32)), int(gender) // more could be 1 where an int has 32 bits
 	m.MainDepartment, _ = number(o, "main_department")
 	m.Orders, _ = numbers(o, "order")
 	leads, _ := numbers(o, "is_leader_in_dept")
@@ -266,7 +268,7 @@ func memberOf(o jsonx.Object) (m Member, err error) {
 			m.LeaderOf = append(m.LeaderOf, d)
 		}
 	}
-	m.DirectLeaders, _, _ = o.Strings("direct_leader")
+	m.DirectLeaders = leaders(o, "direct_leader")
 
 	m.Name, m.Alias, m.Position = text(o, "name"), text(o, "alias"), text(o, "position")
 	m.Telephone, m.Address = text(o, "telephone"), text(o, "address")
@@ -287,7 +289,7 @@ func departmentOf(o jsonx.Object) (d Department, err error) {
 	}
 	d.Order, _ = number(o, "order")
 	d.Name, d.NameEN = text(o, "name"), text(o, "name_en")
-	d.Leaders, _, _ = o.Strings("department_leader")
+	d.Leaders = leaders(o, "department_leader")
 	return d, nil
 }
 
@@ -342,6 +344,12 @@ func memberID(o jsonx.Object) (string, error) {
 		return "", fmt.Errorf("there is no userid of 1 to %d bytes without a slash", maxID)
 	}
 	return id, nil
+}
+
+// leaders reads a list of user ids. What is no id is left out: it must not pass for another.
+func leaders(o jsonx.Object, name string) []string {
+	list, _, _ := o.Strings(name)
+	return slices.DeleteFunc(list, func(id string) bool { return id == "" || !isID(id) })
 }
 
 // number reads an integer, or a string that holds one. Absent or empty is 0.

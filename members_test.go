@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,8 +83,17 @@ func TestUserReadsEveryShape(t *testing.T) {
 			`{"errcode":0,"userid":"zhangsan","department":[4,5],"is_leader_in_dept":[1]}`,
 			wecom.Member{UserID: "zhangsan", Departments: []int64{4, 5}, LeaderOf: []int64{4}},
 		},
-		"an avatar that is a script":       {`{"errcode":0,"userid":"zhangsan","avatar":"javascript:alert(1)"}`, wecom.Member{UserID: "zhangsan"}},
-		"line breaks in a name":            {`{"errcode":0,"userid":"zhangsan","name":"a\r\nb"}`, wecom.Member{UserID: "zhangsan", Name: "ab"}},
+		"an avatar that is a script": {`{"errcode":0,"userid":"zhangsan","avatar":"javascript:alert(1)"}`, wecom.Member{UserID: "zhangsan"}},
+		"line breaks in a name":      {`{"errcode":0,"userid":"zhangsan","name":"a\r\nb"}`, wecom.Member{UserID: "zhangsan", Name: "ab"}},
+		"a broken name": {
+			"{\"errcode\":0,\"userid\":\"zhangsan\",\"name\":\"a\x01\xffb\\ud83c\",\"department\":[2]}",
+			wecom.Member{UserID: "zhangsan", Name: "a �b�", Departments: []int64{2}},
+		},
+		"a leader who is nobody": {
+			"{\"errcode\":0,\"userid\":\"zhangsan\",\"direct_leader\":[\"li\x01si\",\"li\xffsi\",\"lisi\",\"\"]}",
+			wecom.Member{UserID: "zhangsan", DirectLeaders: []string{"lisi"}},
+		},
+		"a status that is no status":       {`{"errcode":0,"userid":"zhangsan","status":4294967297}`, wecom.Member{UserID: "zhangsan", Status: math.MaxInt32}},
 		"an emoji of several runes":        {`{"errcode":0,"userid":"zhangsan","name":"👩‍💻"}`, wecom.Member{UserID: "zhangsan", Name: "👩‍💻"}},
 		"a mailbox that nobody can match":  {`{"errcode":0,"userid":"zhangsan","biz_mail":"a@b\u200b.com"}`, wecom.Member{UserID: "zhangsan"}},
 		"an endless name":                  {`{"errcode":0,"userid":"zhangsan","name":"` + strings.Repeat("x", 2000) + `"}`, wecom.Member{UserID: "zhangsan"}},

@@ -74,8 +74,9 @@ type Options struct {
 	// does. It needs an app that may call user/get. Default: off.
 	Recheck time.Duration
 
-	// Scope of the in-app page: "snsapi_base" (silent, the default) or
-	// "snsapi_privateinfo" (asks the member for consent to more fields).
+	// Scope of the in-app page: "snsapi_base" (silent, the default),
+	// "snsapi_privateinfo" (asks the member for consent to more fields) or the older
+	// "snsapi_userinfo" (silent; more fields, but neither mobile number nor mailbox).
 	Scope string
 	// Page picks the sign-in page. Default: [PageAuto].
 	Page Page
@@ -331,9 +332,9 @@ var (
 // app checks what names the app and its sign-in page.
 func (c *checks) app(o Options) {
 	switch o.Scope {
-	case "", "snsapi_base", "snsapi_privateinfo":
+	case "", "snsapi_base", "snsapi_userinfo", "snsapi_privateinfo":
 	default:
-		c.bad("Scope %q: want snsapi_base or snsapi_privateinfo", o.Scope)
+		c.bad("Scope %q: want snsapi_base, snsapi_privateinfo or snsapi_userinfo", o.Scope)
 	}
 	switch o.Page {
 	case PageAuto, PageInApp, PageWeb, PageWeixin:
@@ -359,8 +360,8 @@ func (c *checks) app(o Options) {
 		return
 	}
 	c.client(o)
-	if o.AgentID == "" && (o.Page != PageInApp || o.Scope == "snsapi_privateinfo") {
-		c.bad("AgentID is missing: the web-login page and snsapi_privateinfo need it; it stands on the app's page in the admin console")
+	if o.AgentID == "" && (o.Page != PageInApp || o.Scope != "" && o.Scope != defaultScope) {
+		c.bad("AgentID is missing: the web-login page and every scope but snsapi_base need it; it stands on the app's page in the admin console")
 	}
 	if o.Secret.Reveal() == "" && o.TokenSource != nil && o.StateKey.Reveal() == "" {
 		c.bad("StateKey is missing: without Secret there is nothing to derive it from")

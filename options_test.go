@@ -74,6 +74,10 @@ func TestOptions(t *testing.T) {
 		{"no agent id, in-app privateinfo", func(o *wecom.Options) {
 			o.AgentID, o.Page, o.Scope = "", wecom.PageInApp, "snsapi_privateinfo"
 		}, []string{"AgentID is missing"}},
+		{"no agent id, in-app userinfo", func(o *wecom.Options) {
+			o.AgentID, o.Page, o.Scope = "", wecom.PageInApp, "snsapi_userinfo"
+		}, []string{"AgentID is missing"}},
+		{"the older scope", func(o *wecom.Options) { o.Scope = "snsapi_userinfo" }, nil},
 		{"secret with a newline from a file", func(o *wecom.Options) { o.Secret = wecom.NewSecret(testSecret + "\n") }, []string{"white space"}},
 		{"no secret, but token source and state key", func(o *wecom.Options) {
 			o.Secret, o.TokenSource, o.StateKey = wecom.Secret{}, noTokens{}, stateKey

@@ -11,7 +11,8 @@ import (
 //
 //	version byte, authenticated and expires (Unix nanoseconds, 8 bytes each),
 //	the identity's strings, each with its length before it, in rowFields' order,
-//	the number of departments and each of them, CRC-32C of all that
+//	the number of departments and each of them,
+//	the device id like the strings, if there is one, CRC-32C of all that
 //
 // The checksum keeps a flipped bit from naming another person. It is no
 // signature: who can write the store can sign in as anybody anyway.
@@ -40,6 +41,10 @@ func encodeRow(s session) []byte {
 	for _, d := range s.id.Departments {
 		b = binary.AppendVarint(b, d)
 	}
+	if s.id.DeviceID != "" {
+		b = binary.AppendUvarint(b, uint64(len(s.id.DeviceID)))
+		b = append(b, s.id.DeviceID...)
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
 }
 
@@ -60,14 +65,18 @@ func decodeRow(row []byte) (s session, ok bool) {
 
 	text := string(body) // one allocation, of which all fields are parts
 	at := head
-	for _, f := range rowFields(s.id) {
+	next := func() (field string, ok bool) {
 		n, size := binary.Uvarint(body[at:])
 		if size <= 0 || n > uint64(len(body)-at-size) {
+			return "", false
+		}
+		at += size + int(n)
+		return text[at-int(n) : at], true
+	}
+	for _, f := range rowFields(s.id) {
+		if *f, ok = next(); !ok {
 			return session{}, false
 		}
-		at += size
-		*f = text[at : at+int(n)]
-		at += int(n)
 	}
 	n, size := binary.Uvarint(body[at:])
 	if size <= 0 || n > uint64(len(body)-at-size) { // each department is a byte at least
@@ -84,6 +93,11 @@ func decodeRow(row []byte) (s session, ok bool) {
 		}
 		at += size
 		s.id.Departments[i] = d
+	}
+	if at < len(body) {
+		if s.id.DeviceID, ok = next(); !ok || s.id.DeviceID == "" {
+			return session{}, false
+		}
 	}
 	return s, at == len(body) && s.id.names()
 }

@@ -266,6 +266,7 @@ func TestScriptRequestsRefused(t *testing.T) {
 		{"T5: an invented state", nil, func(string) string { return pair("code", strings.Repeat("0", 76)) }, 400, "bad_state"},
 		{"no code", nil, func(good string) string { return strings.Replace(good, `"code"`, `"cod"`, 1) }, 400, "bad_callback"},
 		{"T19: code too long", nil, func(good string) string { return strings.Replace(good, `"code":"`, `"code":"`+long[:513], 1) }, 400, "bad_callback"},
+		{"a code that is no text", nil, func(good string) string { return strings.Replace(good, `"code":"`, `"code":"a\u0000`, 1) }, 400, "bad_callback"},
 		{"T19: state too long", nil, func(good string) string { return strings.Replace(good, `"state":"`, `"state":"`+long[:129], 1) }, 400, "bad_callback"},
 	}
 	for _, signedIn := range []bool{false, true} {

@@ -99,7 +99,6 @@ type request struct {
 	op     string // as an APIError names it
 	query  url.Values
 	body   []byte
-	mend   func([]byte) []byte // what to do to the answer before it is read; may be nil
 }
 
 // call makes the exchange and repeats it while Weixin is busy.
@@ -116,9 +115,6 @@ func (a *app) call(ctx context.Context, r request) (jsonx.Object, error) {
 		text, err := upstream.Do(ctx, a.transport, upstream.Request{Method: r.method, URL: address, Body: r.body, Hide: hide})
 		if err != nil {
 			return nil, fmt.Errorf("weixin: %s: %w", r.op, err)
-		}
-		if r.mend != nil {
-			text = r.mend(text)
 		}
 		answer, err := upstream.ReadAnswer(text, hide)
 		if err != nil {

@@ -159,7 +159,7 @@ func TestIdentifyErrors(t *testing.T) {
 		{"an openid that is a number", strings.Replace(rawGrant, `"o6_bmjrPTlm6_2sgVt7hMZOPfL2M"`, "6", 1), "", 0, 0, 1},
 		{"two openids", strings.Replace(rawGrant, `"openid"`, `"openid":"o1","OpenID"`, 1), "", 0, 0, 1},
 		{"no token", strings.Replace(rawGrant, "access_token", "token", 1), "", 0, 0, 1},
-		{"bytes that are no text", strings.Replace(rawGrant, "snsapi_login", "\xff", 1), "", 0, 0, 1},
+		{"an openid that is no text", strings.Replace(rawGrant, "o6_b", "o6\xffb", 1), "", 0, 0, 1},
 		{"errcode as text", `{"errcode":"0",` + rawGrant[1:], "", 0, 0, 1},
 		{"errcode 0", `{"errcode":0,"errmsg":"ok",` + rawGrant[1:], "none", 0, 0, 1},
 	} {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,7 +51,7 @@ func TestS2AuthorizeURL(t *testing.T) {
 func TestS2RawBodies(t *testing.T) {
 	api := says(map[string][]string{
 		"/sns/oauth2/access_token":  {rawGrant},
-		"/sns/oauth2/refresh_token": {rawRefresh},
+		"/sns/oauth2/refresh_token": {rawRefresh, strings.Replace(rawRefresh, "refresh_token", "other", 1)},
 		"/sns/auth":                 {`{"errcode":0,"errmsg":"ok"}`, refusal(40003, "invalid openid"), refusal(42001, "access_token expired"), refusal(-1, "system error")},
 		"/sns/userinfo":             {rawUser},
 	})
@@ -73,6 +74,10 @@ func TestS2RawBodies(t *testing.T) {
 		assert.Equal(t, userValue+"-2", fresh.AccessToken.Reveal())
 		assert.Equal(t, token.OpenID, fresh.OpenID)
 		assert.Equal(t, token.UnionID, fresh.UnionID, "which this answer does not repeat")
+
+		kept, err := site.Refresh(ctx, fresh)
+		require.NoError(t, err)
+		assert.Equal(t, refresher, kept.RefreshToken.Reveal(), "the answer holds none: the one that there is serves on")
 
 		for i, want := range []bool{true, false, false} {
 			valid, err := site.Validate(ctx, fresh)
@@ -97,6 +102,7 @@ func TestS2RawBodies(t *testing.T) {
 	auth := "GET api.weixin.qq.com/sns/auth?access_token=" + userValue + "-2&openid=o6_bmjrPTlm6_2sgVt7hMZOPfL2M"
 	assert.Equal(t, []string{
 		"GET api.weixin.qq.com/sns/oauth2/access_token?appid=" + oneAppID + "&code=" + oneCode + "&grant_type=authorization_code&secret=" + url.QueryEscape(secret),
+		"GET api.weixin.qq.com/sns/oauth2/refresh_token?appid=" + oneAppID + "&grant_type=refresh_token&refresh_token=" + refresher,
 		"GET api.weixin.qq.com/sns/oauth2/refresh_token?appid=" + oneAppID + "&grant_type=refresh_token&refresh_token=" + refresher,
 		auth, auth, auth, auth, auth, auth, // -1 is asked three times
 		"GET api.weixin.qq.com/sns/userinfo?access_token=" + userValue + "-2&lang=zh_CN&openid=o6_bmjrPTlm6_2sgVt7hMZOPfL2M",
@@ -186,6 +192,7 @@ func TestNicknamesAreUTF8WhateverTheHeader(t *testing.T) {
 		{"cut in a character", "小明\xe5\xb0", "小明�"},
 		{"Latin-1 by mistake", "Jos\xe9", "Jos�"},
 		{"a control character", "a\x06b\x1fc", "a b c"},
+		{"half of an emoji", `a\ud83cb`, "a�b"},
 		{"an escaped one", `a\u0000b\u202e`, "ab\u202e"},
 		{"markup stays text", "<b>\\\"x\\\"</b>", `<b>"x"</b>`},
 		{"spaces around it", "  x ", "x"},

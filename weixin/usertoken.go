@@ -1,7 +1,6 @@
 package weixin
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,8 +66,8 @@ func (a *app) exchange(ctx context.Context, code string) (UserToken, error) {
 	if a == nil {
 		return UserToken{}, errZero
 	}
-	if code == "" || len(code) > maxCode {
-		return UserToken{}, fmt.Errorf("%w: the code is empty or longer than %d bytes", wecom.ErrStartOver, maxCode)
+	if len(code) > maxCode || !upstream.IsToken(code) {
+		return UserToken{}, fmt.Errorf("%w: the code is not 1 to %d characters of printable ASCII", wecom.ErrStartOver, maxCode)
 	}
 	start := time.Now()
 	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opExchange, query: url.Values{
@@ -106,6 +105,9 @@ func (a *app) refresh(ctx context.Context, t UserToken) (UserToken, error) {
 		return UserToken{}, unreadable(opRefresh, errors.New("it is about another person"))
 	}
 	fresh.UnionID = t.UnionID // this answer has none
+	if fresh.RefreshToken.Reveal() == "" {
+		fresh.RefreshToken = t.RefreshToken
+	}
 	return fresh, nil
 }
 
@@ -123,7 +125,7 @@ func (a *app) validate(ctx context.Context, t UserToken) (bool, error) {
 const badOpenID = 40003
 
 func (a *app) userInfo(ctx context.Context, t UserToken) (User, error) {
-	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opUserInfo, mend: mend, query: url.Values{
+	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opUserInfo, query: url.Values{
 		"access_token": {t.AccessToken.Reveal()}, "openid": {t.OpenID}, "lang": {"zh_CN"},
 	}})
 	if err != nil {
@@ -194,18 +196,6 @@ func isID(s string) bool {
 		}
 	}
 	return 1 <= len(s) && len(s) <= maxID
-}
-
-// mend makes an answer about a person readable: nicknames hold control
-// characters and halves of what once was text. Weixin sends UTF-8, whatever the header says.
-func mend(answer []byte) []byte {
-	answer = bytes.ToValidUTF8(answer, []byte("\uFFFD"))
-	for i, c := range answer {
-		if c < ' ' {
-			answer[i] = ' ' // the same outside of strings
-		}
-	}
-	return answer
 }
 
 const (

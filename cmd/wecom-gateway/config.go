@@ -50,7 +50,7 @@ var all = []setting{
 	{name: "WECOM_ALLOW_USERS", usage: "user ids, separated by commas; with the next two, whoever fits one of them may come in"},
 	{name: "WECOM_ALLOW_DEPARTMENTS", usage: "department ids; those below them count"},
 	{name: "WECOM_ALLOW_TAGS", usage: "tag ids (标签)"},
-	{name: "WECOM_SCOPE", usage: "snsapi_base (default) or snsapi_privateinfo"},
+	{name: "WECOM_SCOPE", usage: "snsapi_base (default), snsapi_privateinfo or snsapi_userinfo"},
 	{name: "WECOM_PAGE", fallback: "auto", usage: "auto, in-app, web or weixin"},
 	{name: "WECOM_LANGUAGE", usage: "zh or en; default: the browser's"},
 	{name: "WECOM_PROFILE", fallback: "false", usage: "true fetches name, departments and so on at the sign-in"},

@@ -55,7 +55,7 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_ALLOW_USERS":            {",", "corp/lisi"},
 		"WECOM_ALLOW_DEPARTMENTS":      {"sales", "1,x", "-1", ","},
 		"WECOM_ALLOW_TAGS":             {"x"},
-		"WECOM_SCOPE":                  {"snsapi_userinfo"},
+		"WECOM_SCOPE":                  {"snsapi_login"},
 		"WECOM_PAGE":                   {"qr"},
 		"WECOM_LANGUAGE":               {"fr"},
 		"WECOM_PROFILE":                {"perhaps"},

@@ -9,7 +9,7 @@
 //	ADDR               where the site listens (127.0.0.1:8080)
 //	FAKE_ADDR          where the fake listens (127.0.0.1:8081); both on loopback
 //	WECOM_CALLBACK_URL the callback with a real app (/wecom/callback at ADDR)
-//	WECOM_SCOPE        snsapi_base or snsapi_privateinfo (snsapi_base)
+//	WECOM_SCOPE        snsapi_base, snsapi_privateinfo or snsapi_userinfo (snsapi_base)
 //
 // WECOM_API_URL, WECOM_AUTHORIZE_URL and WECOM_WEB_LOGIN_URL replace WeCom's addresses.
 package main

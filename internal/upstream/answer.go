@@ -17,6 +17,8 @@ import (
 // An Answer is a platform's answer, read.
 type Answer struct {
 	jsonx.Object
+	// Text is the body, broken text in it repaired.
+	Text []byte
 	// Code is the errcode, 0 if there is none.
 	Code int
 	// Judged says that there is an errcode. WeCom's answers always have one,
@@ -29,15 +31,19 @@ type Answer struct {
 
 // ReadAnswer reads the body that [Do] returned. Its errors never quote the body.
 func ReadAnswer(body []byte, hide Hidden) (Answer, error) {
+	body = jsonx.Repair(body) // a member whose name is broken must not be lost
 	object, err := jsonx.ParseObject(body)
 	if err != nil {
 		return Answer{}, err
 	}
 	code, judged, err := object.Int("errcode")
+	if err == nil && code != int64(int32(code)) { // as an int of 32 bits it could be 0
+		err = errors.New("the errcode is out of range")
+	}
 	if err != nil {
 		return Answer{}, err
 	}
-	a := Answer{Object: object, Code: int(code), Judged: judged}
+	a := Answer{Object: object, Text: body, Code: int(code), Judged: judged}
 	if code != 0 {
 		hint, _, _ := object.String("errmsg")
 		// What is hidden goes first and whole: a part of it may look like a number.

@@ -1,6 +1,8 @@
 package upstream_test
 
 import (
+	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -33,5 +35,18 @@ func TestT20_Confidential(t *testing.T) {
 	assert.ElementsMatch(t, []string{"v1", "v2", "v3", "v4", "v5"}, upstream.Confidential(nil, []byte(body)))
 	for _, body := range []string{"", "null", "7", `["v"]`, "{"} {
 		assert.Empty(t, upstream.Confidential(nil, []byte(body)), body)
+	}
+}
+
+// Where an int has 32 bits, 4294967296 would be 0, which is success.
+func TestErrcodeFitsInto32Bits(t *testing.T) {
+	for _, code := range []int64{math.MinInt32, -1, 0, 40029, math.MaxInt32} {
+		a, err := upstream.ReadAnswer(fmt.Appendf(nil, `{"errcode":%d}`, code), nil)
+		require.NoError(t, err, code)
+		assert.EqualValues(t, code, a.Code)
+	}
+	for _, code := range []int64{math.MinInt32 - 1, math.MaxInt32 + 1, 1 << 32, -1 << 32, 1<<32 + 40029, math.MaxInt64} {
+		_, err := upstream.ReadAnswer(fmt.Appendf(nil, `{"errcode":%d,"userid":"zhangsan"}`, code), nil)
+		require.Error(t, err, code)
 	}
 }
