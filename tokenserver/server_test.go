@@ -322,6 +322,45 @@ func TestF5_HostileReports(t *testing.T) {
 	}
 }
 
+// While WeCom is down, one client's report, false perhaps, takes the token from nobody else.
+func TestF5_AReportWhileThereIsNoOtherToken(t *testing.T) {
+	for name, answersAfter := range map[string]time.Duration{"WeCom refuses": 0, "WeCom is silent": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var down atomic.Bool
+				up := &issuer{fail: func() error {
+					if !down.Load() {
+						return nil
+					}
+					time.Sleep(answersAfter)
+					return errors.New("down")
+				}}
+				srv, key := serve(t, up.source())
+				require.Equal(t, "token-1", ask(srv, key, portal).AccessToken)
+				down.Store(true)
+				for range 3 {
+					assert.Equal(t, http.StatusServiceUnavailable, ask(srv, key, report("token-1")).Status)
+					a := ask(srv, key, portal)
+					assert.Equal(t, "token-1", a.AccessToken)
+					assert.InDelta(t, 7200, a.ExpiresIn, 120, "until its own end")
+					time.Sleep(20 * time.Second)
+				}
+				time.Sleep(2 * time.Hour)
+				assert.Equal(t, http.StatusServiceUnavailable, ask(srv, key, portal).Status)
+				down.Store(false)
+				time.Sleep(time.Minute)
+				next := ask(srv, key, report("token-1")).AccessToken
+				assert.NotEmpty(t, next)
+				down.Store(true)
+				assert.Equal(t, next, ask(srv, key, portal).AccessToken)
+				time.Sleep(2*time.Hour + time.Minute)
+				assert.Equal(t, http.StatusServiceUnavailable, ask(srv, key, portal).Status, "a token that nobody reported ends as ever")
+				time.Sleep(time.Minute) // the last fetch ends
+			})
+		})
+	}
+}
+
 func TestF5_ReportOfAnOlderToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up issuer
