@@ -120,6 +120,14 @@ func (m *Middleware) LoginURL(returnTo string) string {
 // and Secret, it is what the provider's method Client() *Client returns, nil if it has none.
 func (m *Middleware) Client() *Client { return m.client }
 
+// App returns what people sign in to, the zero App for the zero Middleware.
+func (m *Middleware) App() App {
+	if m.sessions == nil {
+		return App{}
+	}
+	return m.sessions.app
+}
+
 func (m *Middleware) wrap(next http.Handler, required bool) http.Handler {
 	if m.sessions == nil { // the zero Middleware
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -386,7 +394,7 @@ func (m *Middleware) permit(ctx context.Context, authorize Authorizer, id Identi
 	if authorize == nil {
 		return nil
 	}
-	ok, err := authorize(ctx, m.client, id)
+	ok, err := authorize(m.sessions.withDirectory(ctx), m.client, id)
 	switch {
 	case err != nil:
 		return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}

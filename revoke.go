@@ -13,12 +13,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/directory"
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
-// revocationSeen is how long a replica may go on without having seen a
-// revocation that another one wrote.
-const revocationSeen = 2 * time.Second
+// A replica asks once a second whether another one wrote a revocation. While one
+// request asks, the others go on with what is known for revocationSlack at most.
+const (
+	revocationSeen  = time.Second
+	revocationSlack = 200 * time.Millisecond
+)
 
 const (
 	revocationSweep = time.Minute
@@ -39,7 +43,7 @@ const (
 // first in the order of [Identity]. The person may sign in anew, if
 // Options.Authorize lets them.
 //
-// It works at once in this process and within two seconds in others that share
+// It works at once in this process and within a second in others that share
 // the session store. The clocks of replicas should agree: a session is compared
 // by the clock of the replica that made it. An error says that a row could not
 // be written; this process heeds the revocation all the same. If two processes
@@ -62,6 +66,18 @@ func (m *Middleware) RevokeAll(ctx context.Context) error {
 	return m.sessions.revoke(ctx, everybody)
 }
 
+// DirectoryChanged makes the authorizers of package allow fetch departments and
+// tags anew: at once in this process, and within a second in others that share
+// the session store and have sessions in use. An error says that the others were
+// not told; what they know counts for five minutes at most. Package events calls
+// it when WeCom says that a department or a tag changed.
+func (m *Middleware) DirectoryChanged(ctx context.Context) error {
+	if m.sessions == nil {
+		return errZeroMiddleware
+	}
+	return m.sessions.announceDirectory(ctx)
+}
+
 var errZeroMiddleware = errors.New("wecom: this Middleware was not made by New")
 
 // everybody is the key of the row that revokes all sessions; no person's key is empty.
@@ -69,8 +85,12 @@ const everybody = ""
 
 // changed is the key of the row that says that something was revoked, whoever
 // it was: while it is the same, no other row is looked up again. So a request
-// costs one look-up, its session's, and every process one more in two seconds.
+// costs one look-up, its session's, and every process one more a second.
 const changed = "changed"
+
+// directoryRow is the key of the row that differs when departments or tags
+// changed. It is looked up after a change alone, once for the whole process.
+const directoryRow = "directory"
 
 // revocations remembers the store's revocation rows for as long as nothing changed.
 type revocations struct {
@@ -82,6 +102,9 @@ type revocations struct {
 	asking bool      // a request is at it
 	seen   map[string]revocation
 	swept  time.Time
+
+	directory   string    // what the row of the directory holds
+	directoryAt time.Time // when this process learnt of it
 }
 
 type revocation struct {
@@ -109,6 +132,35 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
 	}
 	return nil
+}
+
+func (s *sessions) announceDirectory(ctx context.Context) error {
+	mark := rand.Text()
+	s.revoked.noteDirectory(mark)
+	ends := time.Now().Add(revocationLasts)
+	err := s.put(ctx, s.key('r', directoryRow), []byte(mark), ends)
+	if err == nil {
+		err = s.put(ctx, s.key('r', changed), []byte(rand.Text()), ends)
+	}
+	if err != nil {
+		return fmt.Errorf("wecom: the change of the directory is not stored: %w", err)
+	}
+	return nil
+}
+
+func (v *revocations) noteDirectory(mark string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.directory != mark {
+		v.directory, v.directoryAt = mark, time.Now()
+	}
+}
+
+// withDirectory tells authorizers when departments or tags changed last.
+func (s *sessions) withDirectory(ctx context.Context) context.Context {
+	s.revoked.mu.Lock()
+	defer s.revoked.mu.Unlock()
+	return directory.WithChange(ctx, s.revoked.directoryAt)
 }
 
 // putRevocation writes the person's latest revocation. A write that the store
@@ -168,18 +220,17 @@ func (v *revocations) known(person string) (until time.Time, ok bool) {
 	return one.until, fresh
 }
 
-// fresh says whether the last change is known. One request looks for it in good
-// time, and the others go on with what is known.
+// fresh says whether the last change is known.
 func (v *revocations) fresh(now time.Time) bool {
 	age := now.Sub(v.asked)
-	return age < revocationSeen/2 || v.asking && age < revocationSeen
+	return age < revocationSeen || v.asking && age < revocationSeen+revocationSlack
 }
 
 func (r revocation) fresh(change string, now time.Time) bool {
 	return r.change == change && now.Sub(r.asked) < revocationKept
 }
 
-// lastChange tells the last change by any process, not older than revocationSeen.
+// lastChange tells the last change by any process, as of a second ago at most (see fresh).
 func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	v, now := &s.revoked, time.Now()
 	v.mu.Lock()
@@ -191,6 +242,12 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	v.asking = true
 	v.mu.Unlock()
 	row, found, err := s.get(ctx, s.key('r', changed))
+	if err == nil && found && change != "row "+string(row) {
+		var mark []byte
+		if mark, _, err = s.get(ctx, s.key('r', directoryRow)); err == nil {
+			v.noteDirectory(string(mark))
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.asking = false
@@ -323,7 +380,7 @@ func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (welcome boo
 	if m.authorize == nil {
 		return true, nil
 	}
-	return m.authorize(ctx, m.client, id)
+	return m.authorize(m.sessions.withDirectory(ctx), m.client, id)
 }
 
 func (c *rechecks) due(person string, signedIn time.Time) bool {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/directory"
 )
 
 const (
@@ -56,6 +58,9 @@ func (m *memory[K, V]) find(ctx context.Context, key K, since time.Time, ask fun
 	defer m.mu.Unlock()
 	now := time.Now()
 	m.sweep(now)
+	if changed := directory.ChangedAt(ctx); changed.After(since) {
+		since = changed
+	}
 	if since.After(now) {
 		since = time.Time{} // by another clock: no sign-in of this moment
 	}

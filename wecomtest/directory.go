@@ -333,6 +333,7 @@ func (s somebody) name() string {
 func (f *Fake) AddApp(a App) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.directoryChange(nil)()
 	a = a.clone()
 	c := f.corp(&a.CorpID)
 	put(&c.apps, &a, func(b *App) bool { return b.AgentID == a.AgentID && b.ContactSync == a.ContactSync })
@@ -370,6 +371,7 @@ func (f *Fake) TrustIP(ips ...string) {
 func (f *Fake) AddMember(m Member) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.directoryChange(nil)()
 	if m.UserID == "" || len(m.UserID) > maxUserID {
 		panic("wecomtest: a user id has 1 to 64 bytes: " + m.UserID)
 	}
@@ -404,8 +406,9 @@ func (f *Fake) Member(userID string) (Member, bool) {
 func (f *Fake) RemoveMember(userID string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.directoryChange(nil)()
 	c := f.corps[demoCorp]
-	c.members = slices.DeleteFunc(c.members, func(m *Member) bool { return fold(m.UserID) == fold(userID) })
+	c.members = slices.DeleteFunc(slices.Clone(c.members), func(m *Member) bool { return fold(m.UserID) == fold(userID) })
 }
 
 // DisableMember sets the status of a member of the default corp to Disabled,
@@ -441,6 +444,7 @@ func (f *Fake) AddOutsider(o Outsider) {
 func (f *Fake) AddDepartment(d Department) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.directoryChange(nil)()
 	if d.ParentID == 0 && d.ID != rootDept {
 		d.ParentID = rootDept
 	}
@@ -453,6 +457,7 @@ func (f *Fake) AddDepartment(d Department) {
 func (f *Fake) AddTag(t Tag) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.directoryChange(nil)()
 	t.Users, t.Departments = slices.Clone(t.Users), slices.Clone(t.Departments)
 	c := f.corp(&t.CorpID)
 	put(&c.tags, &t, func(b *Tag) bool { return b.ID == t.ID })

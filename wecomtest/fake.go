@@ -47,6 +47,12 @@ type Fake struct {
 	servers  map[string]bool // host:port of running servers
 	weixin   weixin
 	browsers int
+
+	events       []*eventQueue
+	eventFaults  EventFaults
+	eventsPosted int
+	eventsIdle   chan struct{} // closed when no event waits any more; nil if none does
+	deliveries   []Delivery
 }
 
 // Settings are what may be changed about a [Fake] beside its contacts. See
