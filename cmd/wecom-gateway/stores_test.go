@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,11 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -142,7 +145,7 @@ func TestStores(t *testing.T) {
 
 			if path, ok := strings.CutPrefix(sessions, "sqlite:"); ok { // T24
 				files := must(filepath.Glob(filepath.Join(filepath.Dir(path), "sessions*")))
-				assert.Len(t, files, 3)
+				assert.Len(t, files, 4) // and -wal, -shm, .lock
 				for _, name := range files {
 					assert.Equal(t, os.FileMode(0o600), must(os.Stat(name)).Mode().Perm(), name)
 				}
@@ -278,11 +281,7 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 }
 
 func TestPostgresGoesAndComes(t *testing.T) {
-	address := postgresURL(t)
-	host := must(pgx.ParseConfig(address))
-	front := newSwitch(t, net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port))))
-	address = strings.Replace(address, net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port))), front.addr, 1)
-	require.Contains(t, address, front.addr)
+	front, address := postgresBehind(t)
 	w := newWorld(t)
 	front.set(false)
 	g := w.start("WECOM_SESSION_STORE=" + address)
@@ -302,12 +301,219 @@ func TestPostgresGoesAndComes(t *testing.T) {
 	assert.Less(t, time.Since(back), time.Second)
 }
 
-// A tcpSwitch passes connections on while it is on, and else cuts and refuses them.
+// F29: a host lost its power, or a firewall its memory. What was connected stays silent for ever.
+func TestF29_ConnectionsDieSilently(t *testing.T) {
+	stores := map[string]func(t *testing.T) (front *tcpSwitch, store string){
+		"Redis": func(t *testing.T) (*tcpSwitch, string) {
+			front := newSwitch(t, "127.0.0.1:"+newRedis(t).start().port)
+			return front, "redis://" + front.addr + "/0"
+		},
+		"PostgreSQL": postgresBehind,
+	}
+	for name, open := range stores {
+		for _, busy := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, busy %t", name, busy), func(t *testing.T) {
+				t.Parallel() // it waits
+				front, store := open(t)
+				w := newWorld(t)
+				c := w.start("WECOM_SESSION_STORE=" + store).signedIn()
+				var wg sync.WaitGroup
+				for range 100 { // opens many connections
+					wg.Go(func() { assert.Equal(t, 204, c.script("/wecom/auth").StatusCode) })
+				}
+				wg.Wait()
+
+				front.freeze()
+				const outage = 8 * time.Second
+				end, thawed := time.Now().Add(outage), make(chan struct{})
+				time.AfterFunc(outage, func() {
+					front.set(true)
+					close(thawed)
+				})
+				if busy {
+					stop := make(chan struct{})
+					time.AfterFunc(outage-3*time.Second, func() { close(stop) })
+					o := c.outage(t, 50, stop)
+					assert.Empty(t, o.wrong)
+					assert.Less(t, o.p99(), 2100*time.Millisecond)
+				} else {
+					<-thawed
+				}
+				var mu sync.Mutex
+				var last time.Duration // when the last request began that failed
+				sent := 0
+				for tick := time.NewTicker(20 * time.Millisecond); time.Since(end) < 4*time.Second; <-tick.C {
+					wg.Go(func() {
+						began := time.Since(end)
+						status := c.script("/page").StatusCode
+						mu.Lock()
+						defer mu.Unlock()
+						if sent++; status != 200 {
+							last = max(last, began)
+						}
+					})
+				}
+				wg.Wait()
+				assert.Less(t, last, 2*time.Second)
+				t.Logf("%d requests after the outage, the last that failed began after %s", sent, last.Round(time.Millisecond))
+			})
+		}
+	}
+}
+
+// F31: what sessions lie in is deleted while gateways run. It is made anew, for this user alone.
+func TestF31_SessionsAreDeleted(t *testing.T) {
+	sqliteFile := func(suffixes ...string) func(*testing.T) (string, func()) {
+		return func(t *testing.T) (string, func()) {
+			path := filepath.Join(t.TempDir(), "sessions.db")
+			return "sqlite:" + path, func() {
+				for _, suffix := range suffixes {
+					_ = os.Remove(path + suffix) // -wal and -shm may be gone by themselves
+				}
+			}
+		}
+	}
+	cases := map[string]func(*testing.T) (store string, del func()){
+		"SQLite, the file":                     sqliteFile(""),
+		"SQLite, the file and what SQLite has": sqliteFile("", "-wal", "-shm"),
+		"SQLite, the table": func(t *testing.T) (string, func()) {
+			path := filepath.Join(t.TempDir(), "sessions.db")
+			return "sqlite:" + path, func() {
+				db := must(sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)"))
+				defer db.Close()
+				must(db.Exec("DROP TABLE sessions"))
+			}
+		},
+		"PostgreSQL, the table": func(t *testing.T) (string, func()) {
+			address := postgresURL(t)
+			return address, func() {
+				conn := must(pgx.Connect(t.Context(), address))
+				defer conn.Close(t.Context())
+				must(conn.Exec(t.Context(), "DROP TABLE sessions"))
+			}
+		},
+	}
+	for name, open := range cases {
+		t.Run(name, func(t *testing.T) {
+			store, del := open(t)
+			w := newWorld(t)
+			addr := freeAddr(t)
+			env := []string{"WECOM_SESSION_STORE=" + store, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback"}
+			first, second := w.start(append(env, "ADDR="+addr)...), w.start(env...)
+			for range 3 {
+				c := first.signedIn()
+				there := &client{c.Client, second}
+				stop := make(chan struct{})
+				var load sync.WaitGroup
+				var statuses sync.Map
+				for _, one := range []*client{c, there, c, there} {
+					load.Go(func() {
+						for {
+							select {
+							case <-stop:
+								return
+							default:
+								statuses.Store(one.script("/wecom/auth").StatusCode, true)
+							}
+						}
+					})
+				}
+				del()
+				eventually(t, "the session is gone", func() bool {
+					return c.script("/wecom/auth").StatusCode == 401 && there.script("/wecom/auth").StatusCode == 401
+				})
+				again := first.signedIn()
+				for range 50 {
+					assert.Equal(t, 200, again.script("/page").StatusCode)
+					assert.Equal(t, 200, (&client{again.Client, second}).script("/page").StatusCode)
+				}
+				close(stop)
+				load.Wait()
+				_, failed := statuses.Load(503)
+				assert.False(t, failed)
+			}
+			if path, ok := strings.CutPrefix(store, "sqlite:"); ok {
+				for _, name := range must(filepath.Glob(path + "*")) {
+					assert.Equal(t, os.FileMode(0o600), must(os.Stat(name)).Mode().Perm(), name)
+				}
+			}
+			assert.Equal(t, 0, first.stop())
+			assert.Equal(t, 200, w.start(append(env, "ADDR="+addr)...).client().get("/").StatusCode, "after a restart")
+		})
+	}
+}
+
+// PgBouncer refuses start-up parameters that it does not know.
+func TestPgBouncer(t *testing.T) {
+	address := postgresURL(t)
+	host := must(pgx.ParseConfig(address))
+	there := net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port)))
+	bouncer, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = bouncer.Close() })
+	go func() {
+		for {
+			in, err := bouncer.Accept()
+			if err != nil {
+				return
+			}
+			backend := pgproto3.NewBackend(in, in)
+			message, err := backend.ReceiveStartupMessage()
+			startup, ok := message.(*pgproto3.StartupMessage)
+			if err != nil || !ok { // a cancellation, or a question for TLS
+				_ = in.Close()
+				continue
+			}
+			for name := range startup.Parameters {
+				switch name {
+				case "user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name":
+				case "search_path": // ours, for a schema of the test's own
+				default:
+					backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: " + name})
+					_ = backend.Flush()
+				}
+			}
+			out, err := net.Dial("tcp", there)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			_, _ = out.Write(must(startup.Encode(nil)))
+			c := &link{in: in, out: out}
+			go c.copy(in, out)
+			go c.copy(out, in)
+		}
+	}()
+	w := newWorld(t)
+	store := strings.Replace(address, there, bouncer.Addr().String(), 1)
+	w.start("WECOM_SESSION_STORE=" + store).signedIn()
+}
+
+// postgresBehind is a schema behind a switch.
+func postgresBehind(t *testing.T) (*tcpSwitch, string) {
+	t.Helper()
+	address := postgresURL(t)
+	host := must(pgx.ParseConfig(address))
+	there := net.JoinHostPort(host.Host, strconv.Itoa(int(host.Port)))
+	front := newSwitch(t, there)
+	require.Contains(t, address, there)
+	return front, strings.Replace(address, there, front.addr, 1)
+}
+
+// A tcpSwitch passes connections on while it is on, and else cuts and refuses
+// them, or takes them and stays silent.
 type tcpSwitch struct {
-	addr string
-	mu   sync.Mutex
-	on   bool
-	open []net.Conn
+	addr   string
+	mu     sync.Mutex
+	on     bool
+	frozen bool
+	open   []*link
+}
+
+// A link is one connection. What is silent passes nothing on any more.
+type link struct {
+	in, out net.Conn // out may be nil
+	silent  atomic.Bool
 }
 
 func newSwitch(t *testing.T, to string) *tcpSwitch {
@@ -324,50 +530,77 @@ func newSwitch(t *testing.T, to string) *tcpSwitch {
 			if err != nil {
 				return
 			}
-			s.mu.Lock()
-			out, err := net.Conn(nil), error(net.ErrClosed)
-			if s.on {
-				out, err = net.Dial("tcp", to)
-			}
-			if err != nil {
-				_ = in.Close()
-				s.mu.Unlock()
-				continue
-			}
-			s.open = append(s.open, in, out)
-			s.mu.Unlock()
-			go copyConn(in, out)
-			go copyConn(out, in)
+			s.connect(in, to)
 		}
 	}()
 	return s
 }
 
-func copyConn(to, from net.Conn) {
-	defer to.Close()
+func (s *tcpSwitch) connect(in net.Conn, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &link{in: in}
+	switch {
+	case s.frozen:
+	case !s.on:
+		_ = in.Close()
+		return
+	default:
+		var err error
+		if c.out, err = net.Dial("tcp", to); err != nil {
+			_ = in.Close()
+			return
+		}
+		go c.copy(c.in, c.out)
+		go c.copy(c.out, c.in)
+	}
+	s.open = append(s.open, c)
+}
+
+func (c *link) close() {
+	_ = c.in.Close()
+	if c.out != nil {
+		_ = c.out.Close()
+	}
+}
+
+func (c *link) copy(to, from net.Conn) {
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
+		if c.silent.Load() {
+			return // the other side hears nothing, not even of the end
+		}
 		if n > 0 {
-			if _, err := to.Write(b[:n]); err != nil {
-				return
-			}
+			_, err = to.Write(b[:n])
 		}
 		if err != nil {
+			c.close()
 			return
 		}
 	}
 }
 
+// set passes new connections on, or refuses them and cuts all.
 func (s *tcpSwitch) set(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.on = on
+	s.on, s.frozen = on, false
 	if !on {
 		for _, c := range s.open {
-			_ = c.Close()
+			c.close()
 		}
 		s.open = nil
+	}
+}
+
+// freeze makes all connections silent for ever, and those that are made until set.
+func (s *tcpSwitch) freeze() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frozen = true
+	for _, c := range s.open {
+		c.silent.Store(true)
 	}
 }
 
