@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 // says of it. Everything that it does not do itself is found by Unwrap.
 type response struct {
 	http.ResponseWriter
+	request  *http.Request
+	body     body // of the request, if it is proxied
 	status   int
 	size     int64
 	user     string
@@ -27,6 +30,9 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *response) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols {
+		if status == http.StatusContinue {
+			return // the body is read now, and net/http says so to the client
+		}
 		w.Header().Del("Set-Cookie") // of the upstream's early hints
 		w.ResponseWriter.WriteHeader(status)
 		return
@@ -55,10 +61,21 @@ func (w *response) Write(p []byte) (int, error) {
 
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil {
-		w.status = http.StatusSwitchingProtocols
+	if err != nil {
+		return nil, nil, err
 	}
-	return conn, buffered, err
+	w.status = http.StatusSwitchingProtocols
+	// ReverseProxy closes the upstream's end alone, and waits for both.
+	context.AfterFunc(w.request.Context(), func() { _ = conn.Close() })
+	return impatient{conn, time.Minute}, buffered, nil
+}
+
+// limitBody bounds the wait for the request's body. net/http wants the rest of it
+// before it sends an answer, also an answer of ours that does not need it.
+func (w *response) limitBody() {
+	if w.request.ContentLength != 0 {
+		_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Now().Add(15 * time.Second))
+	}
 }
 
 // done counts and logs a request. The path, the query and the cookies are left

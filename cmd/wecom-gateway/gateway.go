@@ -76,9 +76,12 @@ func (g *gateway) close() {
 }
 
 func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w := &response{ResponseWriter: rw}
+	w := &response{ResponseWriter: rw, request: r}
 	route := g.route(r)
 	defer g.done(w, r, route, time.Now())
+	if route != "app" {
+		w.limitBody()
+	}
 	switch route {
 	case "healthz":
 		g.health(w, r, true)
@@ -149,8 +152,13 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
 		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
 	case r.Method == http.MethodConnect || !strings.HasPrefix(r.URL.Path, "/"):
 		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
+	case !regular(r.URL) && (strings.HasPrefix(r.URL.RawPath, "//") || strings.Contains(r.URL.RawPath, "#")):
+		// Not to be passed on as it is: in a request line it would be an address, or ended by the #.
+		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
 	default:
 		note(w).proxied = true
+		note(w).body.ReadCloser = r.Body
+		r.Body = &note(w).body
 		g.proxy.ServeHTTP(w, r)
 		// The headers are sent. What stands there now is a trailer, and no cookie belongs into one.
 		delete(w.Header(), "Set-Cookie")

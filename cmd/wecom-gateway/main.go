@@ -111,7 +111,7 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 			_ = server.Close()
 			return fmt.Errorf("WECOM_METRICS_ADDR: %w", err)
 		}
-		metrics := &http.Server{Handler: g.counts.handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errorLog}
+		metrics := &http.Server{Handler: g.counts.handler(), ReadTimeout: 10 * time.Second, ErrorLog: errorLog}
 		defer metrics.Close()
 		go func() { failed <- metrics.Serve(metricsListener) }()
 		log.Info("metrics", "addr", metricsListener.Addr().String())

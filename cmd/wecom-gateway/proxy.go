@@ -5,13 +5,16 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/wecomauth/wecom"
@@ -19,10 +22,16 @@ import (
 )
 
 func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(c.upstream)
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it is: only the upstream reads it
+			if !regular(pr.In.URL) {
+				pr.Out.URL.Opaque = strings.TrimSuffix(c.upstream.EscapedPath(), "/") + pr.In.URL.RawPath
+			}
+			// On a connection of its own the body is sent only when the upstream asks for it.
+			pr.Out.Close = pr.Out.Header["Expect"] != nil
 			pr.Out.Host = pr.In.Host
 			g.rewriteHeaders(pr)
 		},
@@ -35,9 +44,16 @@ func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
 		ErrorLog:      slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 		Transport: &http.Transport{
 			// The upstream is a neighbour: no proxy of the environment stands in between.
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := dialer.DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				return impatient{conn, c.upstreamTimeout}, nil
+			},
 			TLSHandshakeTimeout:   10 * time.Second,
 			ResponseHeaderTimeout: c.upstreamTimeout,
+			ExpectContinueTimeout: time.Second, // for upstreams that never heard of it
 			ForceAttemptHTTP2:     true,
 			DisableCompression:    true,
 			MaxIdleConns:          512,
@@ -47,6 +63,38 @@ func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
 			IdleConnTimeout: 4 * time.Second,
 		},
 	}
+}
+
+// regular says whether net/url writes a path as it was sent. It encodes anew
+// what holds a byte that a path may not, such as the | of browsers, and makes %2F a slash by that.
+func regular(u *url.URL) bool { return u.RawPath == "" || u.EscapedPath() == u.RawPath }
+
+// An impatient connection gives up when the other end reads nothing for limit; 0
+// is for ever. It does not tell the other end that no more will come: of a WebSocket, half is of no use.
+type impatient struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c impatient) Write(p []byte) (int, error) {
+	if c.limit > 0 {
+		_ = c.SetWriteDeadline(time.Now().Add(c.limit))
+	}
+	return c.Conn.Write(p)
+}
+
+// A body is a request's body that remembers that the client did not send it as it should.
+type body struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		b.broken.Store(true)
+	}
+	return n, err
 }
 
 // rewriteHeaders makes the upstream's request say what we know and nothing that
@@ -177,10 +225,15 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 		return
 	}
 	status, reason := http.StatusBadGateway, "unreachable"
+	if note(w).body.broken.Load() {
+		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
+		return
+	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		status, reason = http.StatusGatewayTimeout, "timeout"
 	}
+	note(w).limitBody()
 	g.counts.upstreamError(reason)
 	reference := strings.ToLower(rand.Text()[:10])
 	g.log.Error("the upstream failed", "code", "upstream_unavailable", "status", status, "reference", reference, "cause", err.Error())

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -296,6 +298,91 @@ func TestCookiesStayApartInTrailers(t *testing.T) {
 	}
 }
 
+// Paths arrive byte for byte, also with bytes that net/url would write in another way.
+func TestPathsArriveAsTheyWereSent(t *testing.T) {
+	w := newWorld(t)
+	for _, folder := range []string{"", "/", "/app", "/a%2Fpp/"} {
+		g := w.start("WECOM_UPSTREAM=" + w.upstream.URL + folder)
+		c := g.signedIn()
+		for _, path := range []string{
+			"/", "/a%2Fb", "/a%2fb", "/a|b", "/a%2Fb|c", "/a%2fb^c", "/a%2F{id}", "/%2F|", "/%7C%2f|", `/a%2F"<b>"`, "/a%2F`b", "/报%2F表", "/a%2Fb|c?", "/a%2Fb|c?x=a|b&%2F",
+			"//a%2Fb", "/a//b%2F|", "/a%2Fb;c|d", "/a:b%2F|",
+		} {
+			seen := c.raw("GET " + path + " HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n\n").seen(t)
+			assert.Equal(t, strings.TrimSuffix(folder, "/")+path, seen.URI)
+		}
+		// What cannot be passed on as it is.
+		before := w.upstream.requests.Load()
+		for _, path := range []string{"//a%2Fb|c", "/a%2Fb#c", "/a#b"} {
+			assert.Equal(t, 400, c.raw("GET "+path+" HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n\n").StatusCode, path)
+		}
+		assert.Equal(t, before, w.upstream.requests.Load())
+		g.stop()
+	}
+}
+
+// A body that the client breaks off or spoils is no fault of the upstream.
+func TestBrokenBodies(t *testing.T) {
+	w := newWorld(t)
+	g := w.start("WECOM_METRICS_ADDR=127.0.0.1:0")
+	c := g.signedIn()
+	for _, body := range []string{"zz\n", "5\nhelloXX", "ffffffffffffffffff\n", "2\nhi\n0\nno trailer\n\n"} {
+		res := c.raw("POST / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nTransfer-Encoding: chunked\n\n" + body)
+		assert.Equal(t, 400, res.StatusCode, "%q", body)
+		assert.Contains(t, res.text, `"error":"bad_request"`)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(conn, "PUT / HTTP/1.1\r\nHost: x\r\nCookie: %s\r\nContent-Length: 9\r\n\r\nhi", c.cookie())
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	g.wait("request", "method", "PUT")
+	assert.NotContains(t, g.metrics(), "wecom_gateway_upstream_errors_total{")
+	assert.NotContains(t, g.log(), `"level":"ERROR"`)
+}
+
+// A client that asks whether its body is wanted hears what the upstream says.
+func TestExpectContinue(t *testing.T) {
+	w := newWorld(t)
+	app, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer app.Close()
+	g := w.start("WECOM_UPSTREAM=http://" + app.Addr().String())
+	c := g.client()
+	returnedTo(t, w, c, c.once("/wecom/login"))
+	send := func() (net.Conn, *bufio.Reader, net.Conn, *bufio.Reader) {
+		client := must(net.Dial("tcp", strings.TrimPrefix(g.url, "http://")))
+		_ = client.SetDeadline(time.Now().Add(patience))
+		_, _ = fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: x\r\nCookie: %s\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", c.cookie())
+		upstream := must(app.Accept())
+		_ = upstream.SetDeadline(time.Now().Add(patience))
+		read := bufio.NewReader(upstream)
+		for line := ""; line != "\r\n"; {
+			line = must(read.ReadString('\n'))
+		}
+		return client, bufio.NewReader(client), upstream, read
+	}
+	for range 200 {
+		client, answers, upstream, _ := send()
+		_, _ = io.WriteString(upstream, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+		assert.Equal(t, "HTTP/1.1 403 Forbidden\r\n", must(answers.ReadString('\n')))
+		_, _ = client.Close(), upstream.Close()
+	}
+
+	client, answers, upstream, read := send()
+	defer client.Close()
+	defer upstream.Close()
+	_, _ = io.WriteString(upstream, "HTTP/1.1 100 Continue\r\n\r\n")
+	assert.Equal(t, "HTTP/1.1 100 Continue\r\n\r\n", must(answers.ReadString('\n'))+must(answers.ReadString('\n')))
+	_, _ = io.WriteString(client, "hello")
+	body := make([]byte, 5)
+	_, err = io.ReadFull(read, body)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(body))
+	_, _ = io.WriteString(upstream, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+	assert.Equal(t, "HTTP/1.1 201 Created\r\n", must(answers.ReadString('\n')))
+}
+
 // An upstream that is a folder is that folder and not its neighbours.
 func TestT15_UpstreamIsAFolder(t *testing.T) {
 	w := newWorld(t)
@@ -444,6 +531,68 @@ func TestT29_WebSocket(t *testing.T) {
 	_, _, err = socket.Read(ctx)
 	assert.Error(t, err)
 	g.wait("request", "route", "app", "status", float64(101), "user", "zhangsan")
+}
+
+// tunnel opens a WebSocket, as far as the gateway can tell, and returns both ends. Neither does anything by itself.
+func (w *world) tunnel(c *client) (browser, app net.Conn) {
+	w.t.Helper()
+	ends := make(chan net.Conn, 1)
+	w.upstream.answer(func(rw http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			ends <- conn
+		}
+	})
+	browser, err := net.Dial("tcp", strings.TrimPrefix(c.g.url, "http://"))
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { _ = browser.Close() })
+	_, err = fmt.Fprintf(browser, "GET / HTTP/1.1\r\nHost: x\r\nCookie: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", c.cookie())
+	require.NoError(w.t, err)
+	app = <-ends
+	w.t.Cleanup(func() { _ = app.Close() })
+	_ = browser.SetReadDeadline(time.Now().Add(patience))
+	res, err := http.ReadResponse(bufio.NewReader(browser), nil)
+	require.NoError(w.t, err)
+	require.Equal(w.t, 101, res.StatusCode)
+	return browser, app
+}
+
+// fill writes until the gateway takes no more.
+func fill(conn net.Conn) {
+	some := make([]byte, 1<<20)
+	for err := error(nil); err == nil; {
+		_ = conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err = conn.Write(some)
+	}
+}
+
+// A sleeping laptop does not read, and does not close either.
+func TestB19_BrowserThatDoesNotReadItsWebSocket(t *testing.T) {
+	w := newWorld(t)
+	g := w.start("WECOM_SHUTDOWN_TIMEOUT=1s")
+	_, app := w.tunnel(g.signedIn())
+	fill(app)
+	assert.Equal(t, 0, g.stop())
+	_ = app.SetReadDeadline(time.Now().Add(patience))
+	_, err := app.Read(make([]byte, 1))
+	assert.False(t, err == nil || errors.Is(err, os.ErrDeadlineExceeded), "%v", err)
+}
+
+// When one end has gone, or the upstream reads nothing any more, the gateway does not wait for the other end.
+func TestB19_WebSocketsEndAtBothEnds(t *testing.T) {
+	for name, end := range map[string]func(browser, app net.Conn){
+		"browser": func(browser, _ net.Conn) { _ = browser.Close() },
+		"app":     func(_, app net.Conn) { _ = app.Close() },
+		"neither": func(browser, _ net.Conn) { fill(browser) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := w.start("WECOM_UPSTREAM_TIMEOUT=300ms")
+			end(w.tunnel(g.signedIn()))
+			g.wait("request", "status", float64(101))
+		})
+	}
 }
 
 func TestTenThousandRequests(t *testing.T) {
