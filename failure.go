@@ -156,7 +156,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 	}
 	level := slog.LevelWarn
 	switch {
-	case f.Code == "login_required", r.Context().Err() != nil: // the latter: nobody reads the answer
+	case f.Code == "login_required" && f.Err == nil, r.Context().Err() != nil: // the latter: nobody reads the answer
 		level = slog.LevelDebug
 	case f.Status >= 500:
 		level = slog.LevelError

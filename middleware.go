@@ -203,8 +203,16 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 		if m.mayNavigate(r) {
 			w.Header().Set("Refresh", "0; url="+m.LoginURL(returnTo))
 		}
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
+		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true, Err: strayEvent(r)})
 	}
+}
+
+// strayEvent names a mistake in the log that WeCom's console does not.
+func strayEvent(r *http.Request) error {
+	if !strings.Contains(r.URL.RawQuery, "msg_signature=") {
+		return nil
+	}
+	return errors.New("WeCom called an events receiver that stands behind the sign-in: mount it beside Handler")
 }
 
 type demanded int

@@ -337,6 +337,14 @@ func TestT38_HostileRequests(t *testing.T) {
 	})
 }
 
+// A receiver behind the sign-in is never reached: the log says so, since WeCom's console does not.
+func TestBehindTheSignIn(t *testing.T) {
+	w := newWorld(t)
+	w.at.Handler = w.auth.Handler(w.app)
+	assert.ErrorContains(t, w.fake.SaveEventReceiver(w.at), "401")
+	assert.Contains(t, w.logs.String(), "mount it beside Handler")
+}
+
 func TestMethods(t *testing.T) {
 	w := newWorld(t)
 	for _, method := range []string{"HEAD", "PUT", "DELETE", "OPTIONS"} {
