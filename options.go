@@ -96,7 +96,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// Sessions, if set, carries the sign-in inside the application's own scs
 	// session instead of in a cookie of ours. Its cookie must be HttpOnly, Lax
-	// or None, and Secure under https, and HashTokenInStore must be on.
+	// or None, and under https Secure and named __Host-…, so that no neighbouring
+	// subdomain can plant one; HashTokenInStore must be on.
 	Sessions *scs.SessionManager
 
 	// TokenStore shares the access token with other processes. Default: none.

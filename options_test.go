@@ -41,7 +41,7 @@ var managers = func() chan *scs.SessionManager {
 func soundManager() *scs.SessionManager {
 	m := <-managers
 	m.HashTokenInStore = true
-	m.Cookie.Secure = true
+	m.Cookie.Name, m.Cookie.Secure = "__Host-session", true
 	return m
 }
 
@@ -136,8 +136,8 @@ func TestOptions(t *testing.T) {
 		{"negative recheck", func(o *wecom.Options) { o.Recheck = -1 }, []string{"Recheck"}},
 
 		{"session manager", func(o *wecom.Options) { o.Sessions = soundManager() }, nil},
-		{"session manager as scs makes it", func(o *wecom.Options) { o.Sessions = scs.New() }, []string{"HashTokenInStore", "Cookie.Secure"}},
-		{"session manager that is none", func(o *wecom.Options) { o.Sessions = &scs.SessionManager{} }, []string{"scs.New", "HttpOnly", "SameSite", "Cookie.Name", "Cookie.Path"}},
+		{"session manager as scs makes it", func(o *wecom.Options) { o.Sessions = scs.New() }, []string{"HashTokenInStore", "Cookie.Secure", "__Host-session"}},
+		{"session manager that is none", func(o *wecom.Options) { o.Sessions = &scs.SessionManager{} }, []string{"scs.New", "HttpOnly", "SameSite", "__Host-session", "Cookie.Path"}},
 		{"T10: Strict", func(o *wecom.Options) {
 			o.Sessions = soundManager()
 			o.Sessions.Cookie.SameSite = 3
@@ -155,6 +155,20 @@ func TestOptions(t *testing.T) {
 			o.Sessions = soundManager()
 			o.Sessions.Cookie.Name, o.Sessions.Cookie.Domain = "__Host-s", "example.com"
 		}, []string{"__Host-"}},
+		{"T10: a name that a subdomain can plant", func(o *wecom.Options) {
+			o.Sessions = soundManager()
+			o.Sessions.Cookie.Name = "__Secure-s"
+		}, []string{"__Host-session", "subdomain"}},
+		{"any name on loopback", func(o *wecom.Options) {
+			o.CallbackURL = "http://127.0.0.1/wecom/callback"
+			o.Sessions = soundManager()
+			o.Sessions.Cookie.Name, o.Sessions.Cookie.Secure = "session", false
+		}, nil},
+		{"no name", func(o *wecom.Options) {
+			o.CallbackURL = "http://127.0.0.1/wecom/callback"
+			o.Sessions = soundManager()
+			o.Sessions.Cookie.Name = ""
+		}, []string{"Cookie.Name"}},
 		{"T10: __Secure- without Secure", func(o *wecom.Options) {
 			o.CallbackURL = "http://127.0.0.1/wecom/callback"
 			o.Sessions = soundManager()

@@ -90,7 +90,7 @@ var scriptCarriers = map[string]func(*wecom.Options){
 		o.Sessions = scs.New()
 		o.Sessions.Store = memstore.NewWithCleanupInterval(0)
 		o.Sessions.HashTokenInStore = true
-		o.Sessions.Cookie.Secure = true
+		o.Sessions.Cookie.Name, o.Sessions.Cookie.Secure = "__Host-session", true
 	},
 }
 

@@ -478,7 +478,9 @@ func checkManager(m *scs.SessionManager, https bool, callbackPath string) error 
 	if https && !c.Secure {
 		bad("set Cookie.Secure: CallbackURL is https")
 	}
-	if c.Name == "" {
+	if https && !strings.HasPrefix(c.Name, "__Host-") {
+		bad("set Cookie.Name to __Host-session, or another with this prefix: a neighbouring subdomain can plant a session of its own under any other name")
+	} else if c.Name == "" {
 		bad("set Cookie.Name")
 	}
 	if strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Domain != "" || c.Path != "/") {

@@ -173,7 +173,7 @@ func secureManager() *scs.SessionManager {
 	manager := scs.New()
 	manager.Store = memstore.NewWithCleanupInterval(0)
 	manager.HashTokenInStore = true
-	manager.Cookie.Secure = true
+	manager.Cookie.Name, manager.Cookie.Secure = "__Host-session", true
 	return manager
 }
 

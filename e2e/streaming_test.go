@@ -62,7 +62,7 @@ func newStreams(t *testing.T, how stacking) *streams {
 	t.Helper()
 	s := &streams{T: t, manager: scs.New(), more: make(chan struct{})}
 	s.manager.HashTokenInStore = true
-	s.manager.Cookie.Secure = true
+	s.manager.Cookie.Name, s.manager.Cookie.Secure = "__Host-session", true
 	fake := wecomtest.New()
 	o := fake.Options(site + "/wecom/callback")
 	o.Logger = slog.New(slog.DiscardHandler)

@@ -61,7 +61,7 @@ func newWorld(t *testing.T, store scs.Store, s setup, change ...func(*wecom.Opti
 	w.manager = scs.New()
 	w.manager.Store = store
 	w.manager.HashTokenInStore = true
-	w.manager.Cookie.Secure = true
+	w.manager.Cookie.Name, w.manager.Cookie.Secure = "__Host-session", true
 	w.manager.IdleTimeout = s.idle
 	w.manager.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, _ error) {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -68,7 +68,7 @@ func Run(t *testing.T, router Router) {
 	t.Run("scs session", func(t *testing.T) {
 		manager := scs.New()
 		manager.HashTokenInStore = true
-		manager.Cookie.Secure = true
+		manager.Cookie.Name, manager.Cookie.Secure = "__Host-session", true
 		table(t, router, manager)
 	})
 }
