@@ -280,6 +280,9 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 		"an IPv4 proxy on a socket for both":              {prefixes("10.0.0.0/8"), "::ffff:10.0.0.1", "192.0.2.1", "10.0.0.1", "192.0.2.1", true},
 		"one customer's IPv6":                             {nil, "2001:db8:1:2::1", "", "2001:db8:1:2:ffff::9", "", true},
 		"another customer's":                              {nil, "2001:db8:1:2::1", "", "2001:db8:1:3::1", "", false},
+		"a proxy that writes the port":                    {prefixes("10.0.0.0/8"), "10.0.0.1", "192.0.2.1:4711", "10.0.0.1", "192.0.2.1:4712", true},
+		"another behind it":                               {prefixes("10.0.0.0/8"), "10.0.0.1", "192.0.2.1:4711", "10.0.0.1", "192.0.2.2:4711", false},
+		"an IPv6 behind it":                               {prefixes("10.0.0.0/8"), "10.0.0.1", "[2001:db8:1:2::1]:4711", "10.0.0.1", "[2001:db8:1:3::1]:4711", false},
 		"no address at all ends the list":                 {prefixes("10.0.0.0/8"), "10.0.0.1", many + ", unknown", "10.0.0.1", "unknown", true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -301,6 +304,21 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 			assert.Equal(t, tt.shut, from(1000, tt.victim, tt.forwardedToo) == 429)
 		})
 	}
+}
+
+// A server on a Unix socket knows no addresses: its clients are one, but not the whole process.
+func TestClientsWithoutAnAddress(t *testing.T) {
+	m := fixed(t, func(o *wecom.Options) { o.Provider = seam{identify: rejectEveryCode} })
+	from := func(i int, addr string) int {
+		r := comeBack(t, m, fmt.Sprint("made", i))
+		r.RemoteAddr = addr
+		return do(m.Routes(), r).Code
+	}
+	for i := range 300 {
+		require.Equal(t, 302, from(i, ""), i)
+	}
+	assert.Equal(t, 429, from(300, ""))
+	assert.Equal(t, 302, from(301, "192.0.2.1:1"))
 }
 
 // F25, B18: whatever a Provider or an Authorizer does, the browser has its answer when the budget is used up.

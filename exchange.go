@@ -188,18 +188,17 @@ func (x *exchanges) tooMany(client string, limit int, now time.Time) bool {
 // clientOf names the client for the limit on failed sign-ins: the peer, or what
 // the nearest trusted proxy says of it. Of IPv6 the /64 counts, which is one customer.
 func clientOf(r *http.Request, trusted []netip.Prefix) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	addr, err := addrOf(r.RemoteAddr)
 	if err != nil {
-		return r.RemoteAddr
+		return "unknown" // a Unix socket's, for example
 	}
-	addr := peer.Addr().Unmap()
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && contains(trusted, addr); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		next, err := addrOf(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
-		addr = next.Unmap()
+		addr = next
 	}
 	addr = addr.WithZone("")
 	if addr.Is6() {
@@ -208,6 +207,15 @@ func clientOf(r *http.Request, trusted []netip.Prefix) string {
 		}
 	}
 	return addr.String()
+}
+
+// addrOf reads an address with or without a port: some proxies write one.
+func addrOf(s string) (netip.Addr, error) {
+	if p, err := netip.ParseAddrPort(s); err == nil {
+		return p.Addr().Unmap(), nil
+	}
+	addr, err := netip.ParseAddr(s)
+	return addr.Unmap(), err
 }
 
 func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
