@@ -459,6 +459,12 @@ func TestHelperTakesWeComsFragmentAway(t *testing.T) {
 	p.leave("/api/me")
 	p.comesBack(s.site + "/app?x=1")
 	assert.Equal(t, "", eval[string](p, `location.hash`))
+
+	assert.Equal(t, s.site+"//x?y", eval[string](p, `(async () => {
+		history.replaceState(null, "", location.origin + "//x?y#wechat_redirect");
+		await import("/wecom/wecom.js?again");
+		return location.href;
+	})()`), "a path that is another host, where it stands alone")
 }
 
 // Each of two tabs comes back to its own place.

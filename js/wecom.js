@@ -12,7 +12,7 @@ let leaving = false; // the page is on its way to the sign-in
 // Inside WeCom the sign-in leads back with this fragment, which is nobody's route.
 const leftover = "#wechat_redirect";
 if (location.hash === leftover) {
-  history.replaceState(history.state, "", location.pathname + location.search);
+  history.replaceState(history.state, "", location.href.split("#")[0]); // whole: a path may begin with //
 }
 addEventListener("pageshow", (event) => {
   if (event.persisted) leaving = false; // back by the back button
