@@ -117,8 +117,9 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		refuse(&Failure{Status: http.StatusBadRequest, Code: "bad_callback"})
 		return
 	default:
-		if next == goBack && in.held.Spent {
-			// The same code handed in twice by the browser that was signed in with it.
+		if next == goBack && in.held.Spent && !s.id.AuthenticatedAt.After(in.held.Started.Add(time.Second)) {
+			// The same code handed in twice by the browser that was signed in with it, and not
+			// by one in which somebody else has signed in since.
 			writeJSON(w, http.StatusOK, s.id)
 			return
 		}
@@ -130,9 +131,6 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	fresh, err := m.signIn(r, in)
 	switch {
 	case err == nil:
-	case errors.Is(err, errAttemptUsed) && s.live():
-		writeJSON(w, http.StatusOK, s.id)
-		return
 	case errors.Is(err, errAttemptUsed):
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
 		return

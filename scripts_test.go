@@ -215,6 +215,25 @@ func TestScriptSignIn(t *testing.T) {
 	}
 }
 
+// An attempt that ended in one person's sign-in does not name the one who signed in after.
+func TestScriptSpentAttemptOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser()
+		first := w.mint(b)
+		code := w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"})
+		require.Equal(t, 200, handIn(b, code, first.State).Status)
+		time.Sleep(time.Second)
+		assert.Equal(t, 200, handIn(b, code, first.State).Status, "the same person's, again")
+		time.Sleep(time.Second)
+		require.Equal(t, 200, handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: "lisi"}), w.mint(b).State).Status)
+		res := handIn(b, code, first.State)
+		assert.Equal(t, 409, res.Status)
+		refused, _ := refusal(t, res)
+		assert.Equal(t, "attempt_lost", refused)
+	})
+}
+
 func TestScriptMethods(t *testing.T) {
 	w := newWorld(t)
 	for _, tt := range []struct{ route, methods, allow string }{
