@@ -22,7 +22,7 @@ const (
 // A returned is what came back from WeCom, read but not yet judged.
 type returned struct {
 	method    string
-	prefetch  bool
+	unseen    bool // a prefetch, or an image
 	malformed bool // a duplicate or oversized parameter
 	code      string
 	state     attempt.Attempt // from the state: number and age
@@ -36,7 +36,7 @@ type step int
 
 const (
 	refuseMethod step = iota
-	refusePrefetch
+	refuseUnseen
 	refuseMalformed
 	refuseState  // not from us: nothing changes
 	refusedThere // the person said no on WeCom's page
@@ -55,8 +55,8 @@ func (in returned) decide(signedIn bool, now time.Time) step {
 	switch {
 	case in.method != http.MethodGet:
 		return refuseMethod
-	case in.prefetch:
-		return refusePrefetch
+	case in.unseen:
+		return refuseUnseen
 	case in.malformed:
 		return refuseMalformed
 	case !in.ours:
@@ -112,7 +112,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 	case refuseMethod:
 		w.Header().Set("Allow", http.MethodGet)
 		m.failSignIn(w, r, in, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"})
-	case refusePrefetch:
+	case refuseUnseen:
 		m.failSignIn(w, r, in, &Failure{Status: http.StatusForbidden, Code: "prefetch_refused"})
 	case refuseMalformed:
 		m.failSignIn(w, r, in, &Failure{Status: http.StatusBadRequest, Code: "bad_callback"})
@@ -228,7 +228,7 @@ func (m *Middleware) landing(returnTo string) string {
 
 // readReturned reads a callback's request and the attempt that its browser holds.
 func (m *Middleware) readReturned(r *http.Request) returned {
-	in := returned{method: r.Method, prefetch: prefetch(r)}
+	in := returned{method: r.Method, unseen: unseen(r)}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	code, state := query["code"], query["state"]
 	if err != nil || len(r.URL.RawQuery) > maxQuery || len(code) > 1 || len(state) > 1 {

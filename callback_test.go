@@ -38,6 +38,8 @@ func testCallbackRow1MethodAndPrefetchAndForm(t *testing.T, on platform) {
 		{"T30: prerender", func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch;prerender") }, 403},
 		{"T30: an old prefetch", func(r *http.Request) { r.Header.Set("Purpose", "prefetch") }, 403},
 		{"T30: an older prefetch", func(r *http.Request) { r.Header.Set("X-Moz", "prefetch") }, 403},
+		{"an image", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "image") }, 403},
+		{"a script's fetch", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "empty") }, 403},
 		{"T19: code twice", func(r *http.Request) { r.URL.RawQuery += "&code=x" }, 400},
 		{"T19: state twice", func(r *http.Request) { r.URL.RawQuery += "&state=" + strings.Repeat("0", 76) }, 400},
 		{"T19: code too long", func(r *http.Request) {

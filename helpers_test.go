@@ -3,6 +3,7 @@ package wecom_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -176,6 +177,9 @@ func cookieHeader(cookies []*http.Cookie) string {
 	}
 	return strings.Join(list, "; ")
 }
+
+// everybody is an Authorizer.
+func everybody(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return true, nil }
 
 func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()

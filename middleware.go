@@ -78,9 +78,14 @@ func (m *Middleware) Routes() http.Handler {
 }
 
 // Require returns a middleware for single routes. It asks authorize about the
-// person who is signed in, on each request: false is a 403, an error a 503. It
-// works inside [Middleware.Handler], and without it does what Handler does first.
+// person who is signed in, on each request: false is a 403, an error a 503, and so is a nil
+// Authorizer. It works inside [Middleware.Handler], and without it does what Handler does first.
 func (m *Middleware) Require(authorize Authorizer) func(http.Handler) http.Handler {
+	if authorize == nil { // forgotten: in Options it is everybody, here it can only be a mistake
+		authorize = func(context.Context, *Client, Identity) (bool, error) {
+			return false, errors.New("Require was given no Authorizer")
+		}
+	}
 	return func(next http.Handler) http.Handler {
 		guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id, _ := FromContext(r.Context())
@@ -308,6 +313,16 @@ func prefetch(r *http.Request) bool {
 	return false
 }
 
+// unseen says that nobody sees the answer, or not as a page: a sign-in must not
+// begin or end by an image of another site's.
+func unseen(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "", "document", "iframe", "frame":
+		return prefetch(r)
+	}
+	return true
+}
+
 // start sends the browser to WeCom with a new attempt, whose number counts the
 // restarts since the person last did something.
 func (m *Middleware) start(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
@@ -366,7 +381,7 @@ func (m *Middleware) isStrayCallback(r *http.Request) bool {
 // requestTarget is the page that was asked for as the browser spells it.
 func (m *Middleware) requestTarget(r *http.Request) string {
 	target := r.RequestURI
-	if target == "" { // not from a server: a test's request
+	if !strings.HasPrefix(target, "/") { // in absolute form, or not from a server: a test's request
 		target = r.URL.RequestURI()
 	}
 	if m.mount != "" {

@@ -401,7 +401,6 @@ func TestT16_NobodyIsBelieved(t *testing.T) {
 	other := newWorld(t, func(o *wecom.Options) { o.AgentID, o.Secret = "1000003", wecom.NewSecret(testSecret) })
 	other.fake.AddApp(wecomtest.App{AgentID: "1000003", Secret: testSecret})
 	boss := wecom.Identity{Provider: "wecom", CorpID: w.fake.CorpID(), AppID: w.fake.AgentID(), UserID: "boss"}
-	everybody := func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return true, nil }
 
 	headers := http.Header{}
 	for _, name := range []string{
@@ -445,7 +444,7 @@ func TestT16_NobodyIsBelieved(t *testing.T) {
 		t.Run(desc, func(t *testing.T) {
 			ran := false
 			next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { ran = true })
-			for _, h := range []http.Handler{w.auth.Handler(next), w.auth.Require(everybody)(next), w.auth.Require(nil)(next)} {
+			for _, h := range []http.Handler{w.auth.Handler(next), w.auth.Require(everybody)(next)} {
 				h, r := setup(h)
 				assert.Equal(t, 302, do(h, r).Code)
 			}
@@ -491,7 +490,7 @@ func TestRequire(t *testing.T) {
 		{"no", answer(false, nil), 403, "not_allowed"},
 		{"could not tell", answer(false, errors.New("database down")), 503, "wecom_unavailable"},
 		{"yes, and an error", answer(true, errors.New("database down")), 503, "wecom_unavailable"},
-		{"everybody who is signed in", nil, 200, ""},
+		{"forgotten", nil, 503, "wecom_unavailable"},
 	} {
 		t.Run(tt.desc, func(t *testing.T) {
 			guarded := w.auth.Require(tt.authorize)(hello())
@@ -526,12 +525,12 @@ func TestRequire(t *testing.T) {
 		}
 	})
 	t.Run("it serves the own routes too when it stands alone", func(t *testing.T) {
-		h := w.auth.Require(nil)(hello())
+		h := w.auth.Require(everybody)(hello())
 		assert.Equal(t, `hello "lisi" true /reports`, w.fake.Browser(site, h).SignInAs("lisi").Get("/reports").Body)
 	})
 	t.Run("what the inner middleware of two says counts for it alone", func(t *testing.T) {
 		other := newWorld(t, func(o *wecom.Options) { o.AgentID = "1000003"; o.CallbackURL = site + "/other/callback" })
-		h := w.auth.Handler(other.auth.Require(nil)(hello()))
+		h := w.auth.Handler(other.auth.Require(everybody)(hello()))
 		assert.Equal(t, 302, do(h, request()).Code)
 	})
 }
@@ -570,7 +569,7 @@ func TestRoutes(t *testing.T) {
 
 func TestZeroMiddleware(t *testing.T) {
 	var m wecom.Middleware
-	for _, h := range []http.Handler{m.Handler(hello()), m.Optional(hello()), m.Require(nil)(hello()), m.Routes()} {
+	for _, h := range []http.Handler{m.Handler(hello()), m.Optional(hello()), m.Require(everybody)(hello()), m.Routes()} {
 		for _, target := range []string{"/", "/login", "/wecom/callback?code=1&state=2"} {
 			r := request("GET", target)
 			r = r.WithContext(wecom.NewContext(r.Context(), wecom.Identity{UserID: "boss"}))
@@ -766,8 +765,8 @@ func TestT29_TheSameResponseWriter(t *testing.T) {
 	for desc, h := range map[string]http.Handler{
 		"Handler":                w.auth.Handler(next),
 		"Optional":               w.auth.Optional(next),
-		"Require":                w.auth.Require(nil)(next),
-		"Require inside Handler": w.auth.Handler(w.auth.Require(nil)(next)),
+		"Require":                w.auth.Require(everybody)(next),
+		"Require inside Handler": w.auth.Handler(w.auth.Require(everybody)(next)),
 	} {
 		r := request("GET", "/")
 		for _, c := range in.Cookies("/") {

@@ -264,6 +264,21 @@ func TestT4_B2_DeepLinksSurvive(t *testing.T) {
 	})
 }
 
+// A target in absolute form, as proxies send it, names the same page.
+func TestReturnToATargetInAbsoluteForm(t *testing.T) {
+	for _, mount := range []string{"", "/app"} {
+		m := fixed(t, func(o *wecom.Options) { o.CallbackURL, o.MountPath = site+mount+"/wecom/callback", mount })
+		for code, prefix := range []string{"", mount} { // a proxy takes it off, or http.StripPrefix does
+			r := request("GET", "/deep/%2Fx?y=1")
+			r.RequestURI = site + prefix + r.RequestURI
+			start := do(m.Handler(hello()), r)
+			back := request("GET", fmt.Sprintf("/wecom/callback?code=%d&state=%s", code, stateOf(t, start.Header().Get("Location"))))
+			back.Header.Set("Cookie", cookieHeader(start.Result().Cookies()))
+			assert.Equal(t, mount+"/deep/%2Fx?y=1", do(m.Routes(), back).Header().Get("Location"))
+		}
+	}
+}
+
 // An own route is no page to return to: the sign-in would begin again, or end.
 func TestReturnToAnOwnRoute(t *testing.T) {
 	m := fixed(t)

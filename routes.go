@@ -27,7 +27,7 @@ func (m *Middleware) login(w http.ResponseWriter, r *http.Request, s session) {
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", "GET, HEAD")
 		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", LoginURL: m.LoginURL("")})
-	case prefetch(r):
+	case unseen(r):
 		m.fail(w, r, &Failure{Status: http.StatusForbidden, Code: "prefetch_refused", LoginURL: m.LoginURL("")})
 	default:
 		var returnTo string

@@ -155,3 +155,17 @@ func (*rejecting) AuthorizeURL(a wecom.Attempt) string { return fixedProvider{}.
 func (*rejecting) Identify(context.Context, string) (wecom.Identity, error) {
 	return wecom.Identity{}, wecom.ErrStartOver
 }
+
+// A page of another site's must not sign its visitors in anew by an image.
+func TestLoginOnlyAsAPage(t *testing.T) {
+	m := fixed(t)
+	for dest, status := range map[string]int{"": 302, "document": 302, "iframe": 302, "frame": 302, "image": 403, "script": 403, "object": 403, "empty": 403} {
+		r := request("GET", "/wecom/login")
+		if dest != "" {
+			r.Header.Set("Sec-Fetch-Dest", dest)
+		}
+		res := do(m.Routes(), r)
+		assert.Equal(t, status, res.Code, dest)
+		assert.Equal(t, status == 302, res.Header().Get("Set-Cookie") != "", dest)
+	}
+}
