@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/tokenstore/redisstore"
 )
 
 // check asks everything that the gateway needs whether it is there, and says so
@@ -52,8 +53,18 @@ func (s *stores) checkTokens(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, err := s.tokens.Load(ctx, "check")
-	return err
+	for n := range probes {
+		key := fmt.Sprint("check-", n)
+		if _, ok := s.tokens.(*redisstore.Store); !ok {
+			key = "check" // one file is as good as another
+		}
+		// Taking the key's lock writes. There is no token to store.
+		_, err := s.tokens.Update(ctx, key, func(context.Context, wecom.Token) (wecom.Token, error) { return wecom.Token{}, errNone })
+		if !errors.Is(err, errNone) {
+			return hint(err)
+		}
+	}
+	return nil
 }
 
 // checkUpstream takes any answer of HTTP for a sign of life.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"time"
@@ -32,33 +34,74 @@ func (s *redisSessions) DeleteCtx(ctx context.Context, token string) error {
 	return s.client.Del(ctx, redisPrefix+token).Err()
 }
 
-// openRedis returns a client that waits for nothing longer than storeTimeout.
+// openRedis returns a client that waits for nothing longer than storeTimeout: for
+// one server, for the master that Sentinels name (master_name), or for a Cluster (addr).
 func openRedis(where string) (redis.UniversalClient, error) {
-	wrong := errors.New("want redis://USER:PASSWORD@HOST:PORT/DB") // the parser's error shows the password
-	if u, err := url.Parse(where); err != nil || u.Hostname() == "" {
+	wrong := errors.New("want redis://USER:PASSWORD@HOST:PORT/DB, with ?master_name=NAME for Sentinel or ?addr=HOST:PORT for a Cluster") // the parsers' errors show the password
+	u, err := url.Parse(where)
+	if err != nil || u.Hostname() == "" {
 		return nil, wrong
+	}
+	switch q := u.Query(); {
+	case q.Has("master_name"):
+		o, err := redis.ParseFailoverURL(where)
+		if err != nil || o.MasterName == "" {
+			return nil, wrong
+		}
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = attemptTimeout, attemptTimeout, attemptTimeout, storeTimeout
+		o.ConnMaxIdleTime, o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries = maxIdle, true, 1, 2
+		o.Dialer = dialer(o.TLSConfig)
+		return redis.NewFailoverClient(o), nil
+	case q.Has("addr"):
+		o, err := redis.ParseClusterURL(where)
+		if err != nil {
+			return nil, wrong
+		}
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = attemptTimeout, attemptTimeout, attemptTimeout, storeTimeout
+		o.ConnMaxIdleTime, o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries = maxIdle, true, 1, 2
+		o.Dialer = dialer(o.TLSConfig)
+		return redis.NewClusterClient(o), nil
 	}
 	o, err := redis.ParseURL(where)
 	if err != nil {
 		return nil, wrong
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = attemptTimeout, attemptTimeout, attemptTimeout, storeTimeout
-	o.ConnMaxIdleTime = maxIdle
-	o.ContextTimeoutEnabled = true
-	o.DialerRetries = 1
-	o.MaxRetries = 2
-	// After a row of failures the pool dials but once a second, so that sessions
-	// would stay away for a second after Redis is back. It counts failed dials only: a
-	// connection that fails at its first use is dialled anew at the next.
-	dial := redis.NewDialer(o)
-	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
+	o.ConnMaxIdleTime, o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries = maxIdle, true, 1, 2
+	o.Dialer = dialer(o.TLSConfig)
+	return redis.NewClient(o), nil
+}
+
+// dialer returns a dialer that never fails. After a row of failures the pool dials but
+// once a second, so that sessions would stay away for a second after Redis is back. It
+// counts failed dials only: a connection that fails at its first use is dialled anew at the next.
+func dialer(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err != nil {
 			return &brokenConn{err: err}, nil
 		}
-		return conn, nil
+		if config == nil {
+			return conn, nil
+		}
+		encrypted := tls.Client(conn, config)
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			// Not wrapped: go-redis unwraps what fails at a connection's beginning.
+			return &brokenConn{err: fmt.Errorf("no TLS with %s (for a Redis without TLS write redis://): %v", addr, err)}, nil
+		}
+		return encrypted, nil
 	}
-	return redis.NewClient(o), nil
+}
+
+// hint adds what to do where Redis does not say it.
+func hint(err error) error {
+	if _, ok := redis.IsMovedError(err); ok {
+		return fmt.Errorf("this is a Redis Cluster: add ?addr=HOST:PORT with another of its nodes to the URL: %w", err)
+	}
+	return err
 }
 
 // A brokenConn fails with the error of its dial.

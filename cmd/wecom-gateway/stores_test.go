@@ -20,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -47,9 +48,16 @@ func newRedis(t *testing.T) *redisServer {
 
 func (r *redisServer) url() string { return "redis://127.0.0.1:" + r.port + "/0" }
 
-func (r *redisServer) start() *redisServer {
+func (r *redisServer) start(more ...string) *redisServer {
 	r.t.Helper()
-	r.cmd = exec.Command(r.path, "--port", r.port, "--bind", "127.0.0.1", "--dir", r.dir, "--appendonly", "yes", "--appendfsync", "always", "--save", "")
+	r.cmd = exec.Command(r.path, append([]string{"--port", r.port, "--bind", "127.0.0.1", "--dir", r.dir, "--appendonly", "yes", "--appendfsync", "always", "--save", ""}, more...)...)
+	r.listens()
+	return r
+}
+
+// listens starts the process and waits for it.
+func (r *redisServer) listens() {
+	r.t.Helper()
 	require.NoError(r.t, r.cmd.Start())
 	eventually(r.t, "Redis listens", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+r.port)
@@ -62,6 +70,46 @@ func (r *redisServer) start() *redisServer {
 		n, _ := conn.Read(b)
 		return strings.HasPrefix(string(b[:n]), "+PONG")
 	})
+}
+
+// do sends a command.
+func (r *redisServer) do(command ...any) string {
+	r.t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + r.port})
+	defer client.Close()
+	answer, err := client.Do(r.t.Context(), command...).Result()
+	require.NoError(r.t, err)
+	return fmt.Sprint(answer)
+}
+
+// newCluster is a Cluster of two nodes.
+func newCluster(t *testing.T) (one, other *redisServer) {
+	t.Helper()
+	one, other = newRedis(t), newRedis(t)
+	var buses []string
+	for _, r := range []*redisServer{one, other} {
+		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		buses = append(buses, bus)
+		r.start("--cluster-enabled", "yes", "--cluster-port", bus)
+	}
+	one.do("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+	other.do("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+	one.do("CLUSTER", "MEET", "127.0.0.1", other.port, buses[1])
+	for _, r := range []*redisServer{one, other} {
+		eventually(t, "the Cluster is there", func() bool { return strings.Contains(r.do("CLUSTER", "INFO"), "cluster_state:ok") })
+	}
+	return one, other
+}
+
+// newSentinel watches over a Redis as "main".
+func newSentinel(t *testing.T, over *redisServer) *redisServer {
+	t.Helper()
+	r := newRedis(t)
+	config := filepath.Join(r.dir, "sentinel.conf")
+	text := "port " + r.port + "\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 " + over.port + " 1\n"
+	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
+	r.cmd = exec.Command(r.path, config, "--sentinel")
+	r.listens()
 	return r
 }
 
@@ -116,6 +164,15 @@ func TestStores(t *testing.T) {
 			r := newRedis(t).start()
 			return r.url(), r.url()
 		}},
+		{"Redis Sentinel", func(t *testing.T) (string, string) {
+			address := newSentinel(t, newRedis(t).start()).url() + "?master_name=main&addr=127.0.0.1:1"
+			return address, address
+		}},
+		{"Redis Cluster", func(t *testing.T) (string, string) {
+			one, other := newCluster(t)
+			address := "redis://127.0.0.1:" + one.port + "?addr=127.0.0.1:" + other.port
+			return address, address
+		}},
 		{"PostgreSQL", func(t *testing.T) (string, string) {
 			return postgresURL(t), "file:" + filepath.Join(t.TempDir(), "tokens")
 		}},
@@ -151,6 +208,58 @@ func TestStores(t *testing.T) {
 				}
 				assert.Equal(t, os.FileMode(0o700), must(os.Stat(filepath.Dir(path))).Mode().Perm())
 			}
+		})
+	}
+}
+
+// F32: a store that answers and takes no rows is not ready.
+func TestF32_StoreThatTakesNoRows(t *testing.T) {
+	cases := map[string]struct {
+		open func(t *testing.T) (store string)
+		says string
+	}{
+		"Redis Cluster, taken for one server": {func(t *testing.T) string {
+			one, _ := newCluster(t)
+			return one.url()
+		}, "this is a Redis Cluster: add ?addr=HOST:PORT"},
+		"full Redis": {func(t *testing.T) string {
+			r := newRedis(t).start()
+			r.do("CONFIG", "SET", "maxmemory", "1")
+			return r.url()
+		}, "OOM"},
+		"Redis replica": {func(t *testing.T) string {
+			r := newRedis(t).start()
+			r.do("REPLICAOF", "127.0.0.1", "1")
+			return r.url()
+		}, "READONLY"},
+		"Redis without TLS": {func(t *testing.T) string {
+			return strings.Replace(newRedis(t).start().url(), "redis:", "rediss:", 1)
+		}, "write redis://"},
+		"read-only PostgreSQL": {func(t *testing.T) string {
+			address := postgresURL(t)
+			conn := must(pgx.Connect(t.Context(), address))
+			defer conn.Close(t.Context())
+			must(conn.Exec(t.Context(), `CREATE TABLE sessions (token TEXT PRIMARY KEY, data BYTEA NOT NULL, expiry TIMESTAMPTZ NOT NULL)`))
+			return address + "&default_transaction_read_only=on"
+		}, "read-only transaction"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			store := tc.open(t)
+			w := newWorld(t)
+			env := []string{"WECOM_SESSION_STORE=" + store}
+			if strings.HasPrefix(store, "redis") {
+				env = append(env, "WECOM_TOKEN_STORE="+store)
+			}
+			status, stdout, _ := runOnce(t, w.env(env...), "-check")
+			assert.Equal(t, 1, status)
+			for line := range strings.Lines(stdout) {
+				if strings.Contains(line, " store (redis") || strings.Contains(line, " store (postgres") {
+					assert.True(t, strings.HasPrefix(line, "failed  "), line)
+					assert.Contains(t, line, tc.says)
+				}
+			}
+			assert.Equal(t, 503, w.start(env...).client().script("/wecom/readyz").StatusCode)
 		})
 	}
 }
