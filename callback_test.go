@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -173,6 +174,19 @@ func testCallbackRow5Spent(t *testing.T, on platform) {
 	})
 }
 
+// The replica that sees a spent attempt again is not the one that it was spent at.
+func TestCallbackRow5SpentAtAnotherReplica(t *testing.T) {
+	store := newTestStore()
+	shared := func(o *wecom.Options) { o.SessionStore = store }
+	one, other := fixed(t, shared), fixed(t, shared)
+	callback := comeBack(t, one, "zhangsan")
+	callback.Header.Set("Cookie", cookieHeader(do(one.Routes(), callback).Result().Cookies()))
+	res := do(other.Routes(), callback)
+	assert.Equal(t, 303, res.Code)
+	assert.Empty(t, res.Result().Cookies(), "the code is not sent again")
+
+}
+
 func TestCallbackRow6Expired(t *testing.T) { everyPlatform(t, testCallbackRow6Expired) }
 
 func testCallbackRow6Expired(t *testing.T, on platform) {
@@ -328,6 +342,18 @@ func testT5_LoginCSRF(t *testing.T, on platform) {
 	}
 }
 
+// A cookie answers for its own attempt, whatever name it stands under.
+func TestT5_AnotherAttemptsCookie(t *testing.T) {
+	m := fixed(t)
+	mine, other := comeBack(t, m, "zhangsan"), comeBack(t, m, "zhangsan")
+	name, _, _ := strings.Cut(other.Header.Get("Cookie"), "=")
+	_, value, _ := strings.Cut(mine.Header.Get("Cookie"), "=")
+	other.Header.Set("Cookie", name+"="+value)
+	res := do(m.Routes(), other)
+	assert.Equal(t, 302, res.Code, "as without a cookie: one restart")
+	assert.Nil(t, sessionOf(res))
+}
+
 func TestT6_StateIsUsedOnce(t *testing.T) { everyPlatform(t, testT6_StateIsUsedOnce) }
 
 func testT6_StateIsUsedOnce(t *testing.T, on platform) {
@@ -395,6 +421,24 @@ func TestT7_ATabDoesNotEndAnothersSession(t *testing.T) {
 	assert.Equal(t, 200, b.Get("/wecom/login").Status)
 	assert.NotEqual(t, 200, status(), "on purpose")
 	assert.Equal(t, 200, b.Get("/").Status)
+
+	loading = b.Cookies("/")
+	w.fake.Script("auth/getuserinfo", wecomtest.Fault{ErrCode: 40029})
+	assert.Equal(t, 200, b.Get("/wecom/login").Status)
+	assert.NotEqual(t, 200, status(), "on purpose, though WeCom rejected the first code")
+}
+
+// Two tabs leave for WeCom, and two people come back.
+func TestT7_TwoTabsTwoPeople(t *testing.T) {
+	m := fixed(t)
+	first, second := comeBack(t, m, "zhangsan"), comeBack(t, m, "lisi")
+	zhangsan := sessionOf(do(m.Routes(), first))
+	require.NotNil(t, zhangsan)
+	second.AddCookie(zhangsan)
+	lisi := sessionOf(do(m.Routes(), second))
+	require.NotNil(t, lisi)
+	assert.True(t, isIn(m.Handler(hello()), lisi))
+	assert.False(t, isIn(m.Handler(hello()), zhangsan), "the session that the browser had")
 }
 
 func TestT7_PendingAttemptsStaySmall(t *testing.T) { everyPlatform(t, testT7_PendingAttemptsStaySmall) }
@@ -412,6 +456,25 @@ func testT7_PendingAttemptsStaySmall(t *testing.T, on platform) {
 		require.Less(t, header, 4096, "the Cookie header after %d starts", i+1)
 	}
 	assert.Equal(t, 200, b.Get("/after").Status)
+}
+
+// A callback that comes again gets the same session for ten seconds, although its browser does
+// not know yet that the attempt was spent.
+func TestF9_TheOutcomeIsSharedForTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fixed(t)
+		callback := comeBack(t, m, "zhangsan")
+		first := sessionOf(do(m.Routes(), callback))
+		require.NotNil(t, first)
+		time.Sleep(9 * time.Second)
+		second := sessionOf(do(m.Routes(), callback))
+		require.NotNil(t, second)
+		assert.Equal(t, first.Value, second.Value)
+		time.Sleep(2 * time.Second)
+		res := do(m.Routes(), callback)
+		assert.Equal(t, 302, res.Code, "one restart")
+		assert.Nil(t, sessionOf(res))
+	})
 }
 
 func TestF9_B6_OneCallbackManyTimes(t *testing.T) { everyPlatform(t, testF9_B6_OneCallbackManyTimes) }

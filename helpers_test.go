@@ -169,6 +169,16 @@ func signInFixed(t testing.TB, m *wecom.Middleware, code string) []*http.Cookie 
 	return done.Result().Cookies()
 }
 
+// sessionOf is the session's cookie in an answer, nil if it sets none.
+func sessionOf(res *httptest.ResponseRecorder) *http.Cookie {
+	for _, c := range res.Result().Cookies() {
+		if len(c.Value) == 43 {
+			return c
+		}
+	}
+	return nil
+}
+
 // cookieHeader is the Cookie header that holds them.
 func cookieHeader(cookies []*http.Cookie) string {
 	var list []string

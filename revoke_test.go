@@ -56,13 +56,9 @@ func codeSession(t testing.TB, app http.Handler, code string) *http.Cookie {
 	for _, c := range start.Result().Cookies() {
 		r.AddCookie(c)
 	}
-	for _, c := range do(app, r).Result().Cookies() {
-		if len(c.Value) == 43 {
-			return c
-		}
-	}
-	t.Fatal("no session")
-	return nil
+	session := sessionOf(do(app, r))
+	require.NotNil(t, session)
+	return session
 }
 
 func isIn(app http.Handler, session *http.Cookie) bool {
@@ -299,6 +295,49 @@ func revokeSaysWhenTheStoreFails(t *testing.T) {
 	}
 }
 
+// The store has the session and cannot say whether its person was revoked.
+func TestT26_ALookUpThatFailsLetsNobodyIn(t *testing.T) {
+	store := newTestStore()
+	app := newCodeAuth(t, store).Handler(hello())
+	session := codeSession(t, app, "zhangsan.1")
+	sessions := store.rows()
+	store.set(func() {
+		store.before = func(_, key string) error {
+			if _, ok := sessions[key]; ok {
+				return nil
+			}
+			return errors.New("down")
+		}
+	})
+	r := request("GET", "/")
+	r.AddCookie(session)
+	assert.Equal(t, http.StatusServiceUnavailable, do(app, r).Code)
+}
+
+// Who sees that something was revoked finds what it was: of the two rows, that one is written first.
+func TestT26_AnotherReplicaLooksBetweenTheTwoRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newTestStore()
+		auth, other := newCodeAuth(t, store), newCodeAuth(t, store).Handler(hello())
+		session := codeSession(t, other, "zhangsan.1")
+		require.True(t, isIn(other, session))
+		time.Sleep(3 * time.Second)
+		var commits atomic.Int64
+		store.set(func() {
+			store.before = func(method, _ string) error {
+				if method == "Commit" && commits.Add(1) == 2 {
+					isIn(other, session)
+				}
+				return nil
+			}
+		})
+		require.NoError(t, auth.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+		require.Equal(t, int64(2), commits.Load())
+		time.Sleep(3 * time.Second)
+		assert.False(t, isIn(other, session))
+	})
+}
+
 // --- looking members up again
 
 func recheckEvery(d time.Duration) func(*wecom.Options) {
@@ -403,6 +442,40 @@ func TestT26_RecheckWhileWeComIsDown(t *testing.T) {
 			assert.Empty(t, who(b))
 		}))
 	}
+}
+
+// Whose turn comes while all look-ups are under way is looked up as soon as one is over.
+func TestT26_RecheckWaitsForAFreeSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const every, slots = time.Minute, 8
+		release := make(chan struct{})
+		w := newWorld(t, recheckEvery(every))
+		var busy []*wecomtest.Browser
+		for i := range slots {
+			w.fake.AddMember(wecomtest.Member{UserID: fmt.Sprint("busy", i), Departments: []int64{2}})
+			busy = append(busy, w.signedIn(fmt.Sprint("busy", i)))
+		}
+		b := w.signedIn("zhangsan")
+		w.fake.DisableMember("zhangsan")
+		time.Sleep(every)
+		w.fake.Always("user/get", wecomtest.Fault{Until: release})
+		for _, one := range busy {
+			require.Equal(t, 200, one.Fetch("GET", "/api", "").Status)
+		}
+		synctest.Wait()
+		require.Equal(t, slots, w.fake.Calls("user/get"))
+		require.Equal(t, "zhangsan", who(b))
+		require.Equal(t, 200, b.Fetch("GET", "/api", "").Status)
+		synctest.Wait()
+		require.Equal(t, slots, w.fake.Calls("user/get"), "no more at once")
+
+		close(release)
+		w.fake.ClearFaults()
+		synctest.Wait()
+		b.Fetch("GET", "/api", "")
+		synctest.Wait()
+		assert.Empty(t, who(b))
+	})
 }
 
 // Authorize is asked again too.

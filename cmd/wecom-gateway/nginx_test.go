@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startNginx runs nginx.conf, with other addresses in it, and returns its address and the folder of its logs.
-func startNginx(t *testing.T, gateway, app string, change ...string) (addr, dir string) {
+// startNginx runs nginx.conf, with other addresses in it, and returns its address.
+func startNginx(t *testing.T, gateway, app string, change ...string) string {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -27,12 +26,11 @@ func startNginx(t *testing.T, gateway, app string, change ...string) (addr, dir 
 	}
 	server, err := os.ReadFile("nginx.conf")
 	require.NoError(t, err)
-	dir, addr = t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), freeAddr(t)
 	change = append(change,
 		"server 127.0.0.1:8080;", "server "+gateway+";",
 		"server 127.0.0.1:3000;", "server "+app+";",
-		"listen 127.0.0.1:80;", "listen "+addr+";",
-		"access_log /var/log/nginx/", "access_log "+dir+"/")
+		"listen 127.0.0.1:80;", "listen "+addr+";")
 	text := string(server)
 	for i := 0; i < len(change); i += 2 {
 		require.Equal(t, 1, strings.Count(text, change[i]), "nginx.conf: %s", change[i])
@@ -67,23 +65,17 @@ http {
 		}
 		return err == nil
 	})
-	return addr, dir
+	return addr
 }
 
 func TestNginxAuthRequest(t *testing.T) {
 	w := newWorld(t)
 	// The gateway has to know nginx's address, and nginx the gateway's.
 	addr := freeAddr(t)
-	front, logs := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
+	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt",
 		"WECOM_CALLBACK_URL=http://"+front+"/wecom/callback", "WECOM_METRICS_ADDR=127.0.0.1:0")
 	g.url = "http://" + front
-
-	for _, path := range []string{"/wecom/callback", "/page"} {
-		res, err := http.Get("http://" + front + path + "?code=CANARY&state=CANARY")
-		require.NoError(t, err) // also while nothing listens behind it
-		_ = res.Body.Close()
-	}
 
 	// Nobody is signed in: a page goes to WeCom and comes back to itself; the rest is a 401.
 	for _, path := range []string{"/reports?from=2026-01-01&q=a%2Fb", "/%E6%8A%A5%E8%A1%A8?x=//y", "/d/uid/name?orgId=1&var-a=$__all"} {
@@ -123,9 +115,6 @@ func TestNginxAuthRequest(t *testing.T) {
 			assert.Equal(t, want, claims(seen), "%q", header)
 		}
 	}
-	passesOnNothingOfOurs(t, c)
-	tooMany := strings.Repeat("a=b; wecom-00c0ffee=x; ", 9)
-	assert.Empty(t, c.raw("GET / HTTP/1.1\nHost: %HOST%\nConnection: close\nCookie: " + tooMany + "%COOKIE%\n\n").seen(t).Header["Cookie"])
 	w.upstream.agree()
 	for _, headers := range upgrades {
 		assert.NotEqual(t, 101, c.upgrade(headers).StatusCode, "%q", headers)
@@ -147,55 +136,13 @@ func TestNginxAuthRequest(t *testing.T) {
 	// Signed out.
 	require.Equal(t, 303, c.send("POST", "/wecom/logout", nil, false).StatusCode)
 	assert.Equal(t, 401, c.script("/api/x").StatusCode)
-
-	access, errors := string(must(os.ReadFile(logs+"/access.log"))), string(must(os.ReadFile(logs+"/error.log")))
-	assert.Contains(t, access, `"GET /wecom/callback HTTP/1.1" 303`)
-	assert.Contains(t, access, `"GET /api/x HTTP/1.1" 401`)
-	assert.NotRegexp(t, `CANARY|code=`, access)
-	assert.NotRegexp(t, `/wecom/callback\?`, errors)
-}
-
-// passesOnNothingOfOurs asks a proxy whose forward-auth the gateway is for what the
-// program behind it is not to get: our cookies, and what browsers say of where they come from.
-func passesOnNothingOfOurs(t *testing.T, c *client) {
-	t.Helper()
-	want := forwarding(c.script("/").seen(t))
-	for _, header := range append([]string{"X.Forwarded.For: 1.2.3.4", "x.forwarded.host: evil.example", "X_Real_IP: 1.2.3.4", "X-Real.Ip: 1.2.3.4"}, forged...) {
-		seen := c.raw("GET / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n" + header + "\n\n").seen(t)
-		assert.Equal(t, want, forwarding(seen), "%q", header)
-	}
-	own := strings.Split(c.cookie(), "; ")
-	require.Len(t, own, 2) // the session's and the attempt's
-	slices.SortFunc(own, func(a, b string) int { return strings.Index(a, "=") - strings.Index(b, "=") })
-	name, _, _ := strings.Cut(own[0], "=")
-	for sent, want := range map[string]string{
-		"%COOKIE%":      "",
-		"a=b; %COOKIE%": "a=b",
-		"%COOKIE%; a=b": "a=b",
-		own[0] + "; a=b; " + own[1] + "; c=\"d; e=f\"":                                                 "a=b; c=\"d; e=f\"",
-		"a=b;" + own[0] + ";c=d;" + own[1] + ";;e=f":                                                   "a=b; c=d; e=f",
-		"a=b; " + own[0] + "\nCookie: c=d; " + own[1]:                                                  "a=b; c=d",
-		own[0] + "; __Host-" + own[0] + "; a=__Host-wecom-00c0ffee=x; __Host-" + name + "-00c0ffee =x": "a=__Host-wecom-00c0ffee=x",
-		own[0] + "; " + name + "x=1; wecom=2; xwecom-00c0ffee=3":                                       name + "x=1; wecom=2; xwecom-00c0ffee=3",
-		own[0] + strings.Repeat("; a=b; wecom-00c0ffee=x", 7):                                          strings.Repeat("; a=b", 7)[2:],
-		own[0] + strings.Repeat("; name=value", 500):                                                   strings.Repeat("; name=value", 500)[2:],
-	} {
-		seen := c.raw("GET / HTTP/1.1\nHost: %HOST%\nConnection: close\nCookie: " + sent + "\n\n").seen(t)
-		var got []string
-		for pair := range strings.SplitSeq(strings.Join(seen.Header["Cookie"], ";"), ";") {
-			if pair = strings.TrimSpace(pair); pair != "" {
-				got = append(got, pair)
-			}
-		}
-		assert.Equal(t, want, strings.Join(got, "; "), "%q", sent)
-	}
 }
 
 // The same with error_page leading to the login page, as many set-ups have it.
 func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 	w := newWorld(t)
 	addr := freeAddr(t)
-	front, _ := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"),
+	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"),
 		"error_page 401 500 = @wecom;", "error_page 401 = @wecom;", "rewrite ^ /wecom/forward? break;", "rewrite ^ /wecom/login? break;")
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_CALLBACK_URL=http://"+front+"/wecom/callback")
 	g.url = "http://" + front
@@ -209,7 +156,7 @@ func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 func TestNginxWhileTheSessionStoreIsAway(t *testing.T) {
 	w := newWorld(t)
 	addr := freeAddr(t)
-	front, _ := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
+	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_CALLBACK_URL=http://"+front+"/wecom/callback",
 		"WECOM_SESSION_STORE=redis://127.0.0.1:1/0")
 	g.url = "http://" + front
