@@ -1,7 +1,6 @@
 package wecom
 
 import (
-	"container/heap"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -73,7 +72,7 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 	if err != nil || len(token) != tokenLen {
 		return session{}, ctx, err
 	}
-	found, ok, err := s.read(ctx, s.name(s.kind(), token))
+	found, ok, err := s.read(ctx, token)
 	if err != nil || !ok {
 		return session{}, ctx, err
 	}
@@ -90,12 +89,12 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 }
 
 // read finds a session's row. What another app or another version wrote is none.
-func (s *sessions) read(ctx context.Context, name [tokenLen]byte) (found session, ok bool, err error) {
+func (s *sessions) read(ctx context.Context, token string) (found session, ok bool, err error) {
 	if s.memory != nil {
-		found, ok = s.memory.session(name)
+		found, ok = s.memory.session(token)
 		return found, ok, nil
 	}
-	row, ok, err := s.get(ctx, string(name[:]))
+	row, ok, err := s.get(ctx, s.key(s.kind(), token))
 	if err != nil || !ok {
 		return session{}, false, err
 	}
@@ -227,24 +226,22 @@ func (s *sessions) kind() byte {
 }
 
 // key is a row's name in the store: 43 characters, which is what the narrowest
-// of scs's stores hold, and nothing that a reader of the store could use as a cookie.
+// of scs's stores hold, and nothing that a reader of the store could use as a
+// cookie. The memory store has no readers and hashes names itself.
 func (s *sessions) key(kind byte, token string) string {
-	name := s.name(kind, token)
-	return string(name[:])
-}
-
-func (s *sessions) name(kind byte, token string) (name [tokenLen]byte) {
-	var in [55]byte // 8 + 1 + 43 fit into one block of SHA-256
+	if s.memory != nil && kind == 's' {
+		return token
+	}
 	space := s.space
 	if kind == 'r' {
 		space = s.appSpace
 	}
+	var in [55]byte // 8 + 1 + 43 fit into one block of SHA-256
 	b := append(in[:0], space...)
 	b = append(b, kind)
 	b = append(b, token...)
 	sum := sha256.Sum256(b)
-	base64.RawURLEncoding.Encode(name[:], sum[:])
-	return name
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // The store's calls. Writes go on when the browser has left: half a logout is none.
@@ -499,100 +496,4 @@ func checkManager(m *scs.SessionManager, https bool, callbackPath string) error 
 func inMemory(store scs.Store) bool {
 	_, ok := store.(*memstore.MemStore)
 	return ok
-}
-
-// memoryStore is the default store: scs's own, without its cleaning goroutine.
-// Expired rows go when new ones come.
-type memoryStore struct {
-	*memstore.MemStore
-	mu   sync.Mutex
-	rows expiries
-
-	decodedMu sync.RWMutex
-	decoded   map[[tokenLen]byte]decodedSession // those that were asked for
-}
-
-type decodedSession struct {
-	id   *Identity
-	ends int64 // Unix nanoseconds
-}
-
-// endedAtOnce bounds how many rows that have ended go when one comes: somebody waits for that one.
-const endedAtOnce = 100
-
-func newMemoryStore() *memoryStore {
-	return &memoryStore{MemStore: memstore.NewWithCleanupInterval(0), decoded: map[[tokenLen]byte]decodedSession{}}
-}
-
-// session finds a session and decodes it, once for all requests. The name is an
-// array in that map, and what it leads to a value, so that both are one line of
-// the processor's cache: each more is a wait for memory when there are many.
-func (s *memoryStore) session(name [tokenLen]byte) (session, bool) {
-	s.decodedMu.RLock()
-	known, ok := s.decoded[name]
-	s.decodedMu.RUnlock()
-	if ok {
-		ends := time.Unix(0, known.ends)
-		return session{id: known.id, expires: ends}, time.Now().Before(ends)
-	}
-	key := string(name[:])
-	row, ok, _ := s.Find(key)
-	if !ok {
-		return session{}, false
-	}
-	found, ok := decodeRow(row)
-	if ok {
-		s.decodedMu.Lock()
-		defer s.decodedMu.Unlock()
-		if _, ok, _ = s.Find(key); ok { // not deleted meanwhile; if it is from here on, Delete waits for us
-			s.decoded[name] = decodedSession{found.id, found.expires.UnixNano()}
-		}
-	}
-	return found, ok
-}
-
-func (s *memoryStore) Delete(key string) error {
-	err := s.MemStore.Delete(key)
-	s.decodedMu.Lock()
-	delete(s.decoded, [tokenLen]byte([]byte(key)))
-	s.decodedMu.Unlock()
-	return err
-}
-
-func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now().Round(0) // the wall clock, which Find goes by: a step back must not lose track of a row
-	for range endedAtOnce {
-		if len(s.rows) == 0 || !s.rows[0].when.Before(now) {
-			break
-		}
-		// A row that was written again since is found: another entry stands for it.
-		old := heap.Pop(&s.rows).(expiry)
-		if _, found, _ := s.Find(old.key); !found {
-			_ = s.Delete(old.key)
-		}
-	}
-	heap.Push(&s.rows, expiry{key, expires.Round(0)})
-	return s.MemStore.Commit(key, row, expires)
-}
-
-// expiries is a heap, the soonest first: an idle row ends long before its session's.
-type expiries []expiry
-
-type expiry struct {
-	key  string
-	when time.Time
-}
-
-func (e expiries) Len() int           { return len(e) }
-func (e expiries) Less(i, j int) bool { return e[i].when.Before(e[j].when) }
-func (e expiries) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *expiries) Push(x any)        { *e = append(*e, x.(expiry)) }
-func (e *expiries) Pop() any {
-	last := len(*e) - 1
-	x := (*e)[last]
-	(*e)[last] = expiry{}
-	*e = (*e)[:last]
-	return x
 }

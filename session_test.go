@@ -310,6 +310,10 @@ func TestT12_Logout(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.desc, func(t *testing.T) {
 			b := w.signedIn("zhangsan")
+			stolen := request("GET", "/wecom/session")
+			for _, c := range b.Cookies("/") {
+				stolen.AddCookie(c)
+			}
 			r := &http.Request{Method: tt.method, URL: mustParse(t, "/wecom/logout"), Header: http.Header{}}
 			for k, v := range tt.headers {
 				r.Header.Set(k, v)
@@ -319,6 +323,7 @@ func TestT12_Logout(t *testing.T) {
 			if tt.status == 303 {
 				assert.Equal(t, site+"/wecom/signed-out", res.Location())
 				assert.Empty(t, who(b))
+				assert.Equal(t, 401, do(w.app, stolen).Code, "the session has ended in the store, too")
 				w.fake.ResetCalls()
 				assert.Equal(t, 200, b.Follow(res).Status)
 				assert.Zero(t, w.pages(), "the landing page is public")
