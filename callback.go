@@ -85,6 +85,7 @@ func (in returned) withoutAttempt(signedIn bool) step {
 // finish ends a sign-in: the browser is back from WeCom.
 func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 	in := m.readReturned(r)
+	m.explain(r, in)
 	next := in.decide(s.live(), time.Now())
 	if next == exchangeCode {
 		fresh, err := m.signIn(r, in)

@@ -29,6 +29,7 @@ type Middleware struct {
 	cookie    cookieKind
 
 	origin   string // of CallbackURL
+	host     string // of CallbackURL, without a port
 	callback string // CallbackURL
 	mount    string // what stands before the paths that the handler sees
 	folder   string // of the own routes, as the handler sees them: "/wecom"
@@ -42,6 +43,7 @@ type Middleware struct {
 	log       *slog.Logger
 	proxies   []netip.Prefix
 	panel     *panelPage // nil: sign-ins go to WeCom's own pages
+	elsewhere elsewhere
 }
 
 // A route is one of our own. The session is the request's, the zero session if it has none.
@@ -340,6 +342,7 @@ func startOutcome(number int) string {
 
 // hold gives the browser the attempt's cookie and takes away those that are too many.
 func (m *Middleware) hold(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
+	m.began(r, a)
 	value := m.keys.Cookie(a)
 	m.cookie.set(w, a.Suffix(), value, attemptLife)
 	var have []attempt.Cookie

@@ -137,7 +137,8 @@ type Options struct {
 	EarlierStateKeys []Secret
 	// TrustedProxies are the peers whose X-Forwarded-For names the client. It
 	// is used to limit failed sign-ins and for nothing else: behind a proxy that is missing
-	// here all clients are one, and 300 made-up codes shut everybody out for an hour. Default: none.
+	// here all clients are one, and 300 made-up codes shut everybody out for an hour.
+	// Their X-Forwarded-Host helps the log to name a second host. Default: none.
 	TrustedProxies []netip.Prefix
 	// DangerouslyAllowHTTP accepts a CallbackURL with http outside loopback:
 	// everybody on the network path can then take over sessions.
@@ -226,6 +227,7 @@ func New(o Options) (*Middleware, error) {
 		keys:      keys,
 		cookie:    cookie,
 		origin:    callback.Scheme + "://" + callback.Host,
+		host:      callback.Hostname(),
 		callback:  o.CallbackURL,
 		mount:     o.MountPath,
 		folder:    strings.TrimSuffix(path.Dir(strings.TrimPrefix(callback.Path, o.MountPath)), "/"),
