@@ -2,10 +2,13 @@ package main_test
 
 import (
 	"context"
+	"crypto/x509"
 	"database/sql"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,6 +166,23 @@ func TestStores(t *testing.T) {
 		{"Redis", func(t *testing.T) (string, string) {
 			r := newRedis(t).start()
 			return r.url(), r.url()
+		}},
+		{"Redis with TLS", func(t *testing.T) (string, string) {
+			r := newRedis(t)
+			server := httptest.NewTLSServer(nil)
+			server.Close()
+			pair := server.TLS.Certificates[0]
+			cert, key := filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem")
+			for file, block := range map[string]*pem.Block{
+				cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
+				key:  {Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(pair.PrivateKey))},
+			} {
+				require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
+			}
+			_, port, _ := net.SplitHostPort(freeAddr(t))
+			r.start("--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+			address := "rediss://127.0.0.1:" + port + "/0?skip_verify=true"
+			return address, address
 		}},
 		{"Redis Sentinel", func(t *testing.T) (string, string) {
 			address := newSentinel(t, newRedis(t).start()).url() + "?master_name=main&addr=127.0.0.1:1"
