@@ -19,6 +19,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/pages"
+	"github.com/wecomauth/wecom/internal/returnto"
 )
 
 func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
@@ -253,7 +254,7 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		body = pages.Page{
 			Lang: lang, Title: text.title, Message: text.message, Advice: text.advice,
-			Reference: reference, Tone: pages.Error,
+			Reference: reference, Tone: pages.Error, Actions: []pages.Action{{Text: text.button, URL: again(r)}},
 		}.Render()
 	} else {
 		h.Set("Content-Type", "application/json; charset=utf-8")
@@ -268,12 +269,20 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	}
 }
 
-type upstreamText struct{ title, message, gap, advice string }
+// again is the page that was asked for, for a button: the home page for a form.
+func again(r *http.Request) string {
+	if target, ok := returnto.Parse(r.RequestURI); ok && r.Method == http.MethodGet {
+		return target
+	}
+	return "/"
+}
+
+type upstreamText struct{ title, message, gap, advice, button string }
 
 var upstreamTexts = map[string]upstreamText{
-	"zh": {"系统暂时无法访问", "你已登录，但要访问的系统没有响应。", "", "请稍后再试；如果一直这样，请把参考编号告诉管理员。"},
+	"zh": {"系统暂时无法访问", "你已登录，但要访问的系统没有响应。", "", "请稍后再试；如果一直这样，请把参考编号告诉管理员。", "再试一次"},
 	"en": {"The system cannot be reached", "You are signed in, but the system behind this page does not answer.", " ",
-		"Please try again in a moment; if it stays like this, give your administrator the reference."},
+		"Please try again in a moment; if it stays like this, give your administrator the reference.", "Try again"},
 }
 
 // wantsPage tells a browser that opens a page from a script or a program.

@@ -427,6 +427,7 @@ func TestUpstreamErrors(t *testing.T) {
 	assert.Equal(t, "text/html; charset=utf-8", res.Header.Get("Content-Type"))
 	assert.Equal(t, "no-store", res.Header.Get("Cache-Control"))
 	assert.Contains(t, res.text, "The system cannot be reached")
+	assert.Contains(t, res.text, `href="/down"`)
 	assert.Empty(t, res.Header["Set-Cookie"])
 	res = c.send("GET", "/down", http.Header{"Accept": {"text/html"}}, false)
 	assert.Contains(t, res.text, "系统暂时无法访问")
