@@ -192,12 +192,13 @@ func (m *Middleware) markSpent(w http.ResponseWriter, in returned) {
 }
 
 // startAgain begins the sign-in anew, once per action of the person: the number
-// in the signed state is what a browser that loses its cookies cannot lose.
+// in the signed state is what a browser that loses its cookies cannot lose. If it is
+// WeCom that is out of order, nobody is asked for another scan before they are told.
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in returned, cause error) {
 	if in.holding {
 		m.cookie.drop(w, in.held.Suffix())
 	}
-	if in.state.Number > 0 {
+	if in.state.Number > 0 || answeredBadly(cause) && !m.silent(r) {
 		f := &Failure{Status: http.StatusForbidden, Code: "code_rejected", Err: cause}
 		if unanswered(cause) {
 			f = asFailure(cause)
@@ -209,6 +210,12 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 	a := attempt.New(in.state.Number+1, time.Now(), in.held.ReturnTo)
 	a.SignedIn = in.held.SignedIn
 	m.start(w, r, a)
+}
+
+// silent says that a sign-in asks nothing of this browser's person.
+func (m *Middleware) silent(r *http.Request) bool {
+	p, ok := m.provider.(*corpApp)
+	return ok && p.inApp(r.UserAgent())
 }
 
 // failSignIn answers with a page whose button asks again from our own origin.

@@ -1,6 +1,7 @@
 package wecom_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -558,6 +559,48 @@ func testF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T, on platform) {
 	}
 }
 
+// WeCom out of order: nobody is asked to scan twice before they are told, and inside
+// WeCom, where a sign-in asks nothing, it starts over once.
+func TestF10_AnswersOfSomebodyElse(t *testing.T) {
+	for desc, fault := range map[string]wecomtest.Fault{
+		"502":        {Status: 502},
+		"a 404":      {Status: 404},
+		"a proxy's":  {Body: []byte("<html>blocked</html>")},
+		"no errcode": {Body: []byte("{}")},
+		"over 1 MiB": {Body: bytes.Repeat([]byte(" "), 1<<20+1)},
+	} {
+		t.Run(desc, func(t *testing.T) {
+			w := newWorld(t)
+			w.fake.Always("auth/getuserinfo", fault)
+			res := w.browser().Get("/reports")
+			assert.Equal(t, 503, res.Status)
+			assert.Contains(t, res.Body, `href="/wecom/login?return_to=%2Freports"`)
+			assert.Equal(t, 1, w.pages())
+
+			b := w.browser()
+			res = handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), w.mint(b).State)
+			assert.Equal(t, 503, res.Status)
+			code, _ := refusal(t, res)
+			assert.Equal(t, "wecom_unavailable", code)
+
+			w.fake.ResetCalls()
+			assert.Equal(t, 503, w.browser().InApp().Get("/reports").Status)
+			assert.Equal(t, 2, w.pages())
+			w.fake.ClearFaults()
+			w.fake.Script("auth/getuserinfo", fault)
+			assert.Equal(t, 200, w.browser().InApp().Get("/reports").Status)
+		})
+	}
+	t.Run("Weixin", func(t *testing.T) {
+		everyPlatform(t, func(t *testing.T, on platform) {
+			w := on.newWorld(t)
+			w.fake.Always(on.exchange, wecomtest.Fault{Status: 502})
+			assert.Equal(t, 503, w.browser().Get("/reports").Status)
+			assert.Equal(t, 1, w.pages())
+		})
+	})
+}
+
 func TestF5_F1_B12_TwoHundredCallbacks(t *testing.T) {
 	for desc, before := range map[string]func(*world){
 		"cold token":    func(*world) {},
@@ -687,7 +730,7 @@ func testT21_EveryAnswerOfOurs(t *testing.T, on platform) {
 		assert.Equal(t, "origin", h.Get("Referrer-Policy"), a.URL)
 		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"), a.URL)
 		assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'", a.URL)
-		assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'none'", a.URL)
+		assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'self'", a.URL)
 		assert.NotEmpty(t, h.Get("Vary"), a.URL)
 		assert.NotContains(t, []int{301, 307, 308}, a.Status, a.URL)
 	}

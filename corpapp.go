@@ -230,6 +230,14 @@ func unanswered(err error) bool {
 	return errors.As(err, &failed) && failed.Sent() || errors.As(err, &answered)
 }
 
+// answeredBadly says that an answer did arrive, and was none of WeCom's: it is a
+// proxy's, say, and the next one is likely the same.
+func answeredBadly(err error) bool {
+	var failed *upstream.Error
+	var answered *answerError
+	return errors.As(err, &failed) && failed.Answered() || errors.As(err, &answered)
+}
+
 // signInError says what an error of the exchange means to the person who signs in.
 func signInError(err error) error {
 	var noToken *tokenError

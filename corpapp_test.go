@@ -331,8 +331,8 @@ func TestIdentifyFailures(t *testing.T) {
 		{errcode(40014), "wecom_unavailable", 503, false},
 		{errcode(987654), "wecom_unavailable", 503, false},
 		{`{"errcode":0}`, "wecom_unavailable", 503, false},
-		{`{"errcode":0,"userid":"zhang`, "code_rejected", 409, true},
-		{`<html>`, "code_rejected", 409, true},
+		{`{"errcode":0,"userid":"zhang`, "wecom_unavailable", 503, true},
+		{`<html>`, "wecom_unavailable", 503, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			got := signIn(t, corpOptions(&scriptedAPI{script: inTurn(getUserInfo, tt.answer)}), canaryCode)

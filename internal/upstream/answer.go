@@ -70,7 +70,7 @@ func hidePersonal(match string) string {
 
 // Unreadable returns an error for an answer that is none of the platform's: the
 // request reached somebody, and what became of it is not known. err must not quote the answer.
-func Unreadable(err error) *Error { return newError(nil, true, err) }
+func Unreadable(err error) *Error { return newError(nil, true, foreign{err}) }
 
 // Confidential returns the values of a request that must not show anywhere.
 func Confidential(query url.Values, body []byte) []string {

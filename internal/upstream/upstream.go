@@ -93,14 +93,14 @@ func once(ctx context.Context, rt http.RoundTripper, r Request) (body []byte, se
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, true, fmt.Errorf("HTTP status %d", resp.StatusCode)
+		return nil, true, foreign{fmt.Errorf("HTTP status %d", resp.StatusCode)}
 	}
 	body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
 	if err != nil {
 		return nil, true, fmt.Errorf("the answer was cut off: %w", err)
 	}
 	if len(body) > MaxAnswer {
-		return nil, true, fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
+		return nil, true, foreign{fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)}
 	}
 	return body, true, nil
 }
@@ -148,6 +148,9 @@ type Error struct {
 	cause func() error // behind a function, where %#v does not look
 }
 
+// foreign marks an answer that is none of the platform's.
+type foreign struct{ error }
+
 func newError(hide Hidden, sent bool, err error) *Error {
 	// The text of a *url.Error starts with the URL.
 	var u *url.Error
@@ -163,6 +166,12 @@ func (e *Error) Error() string { return e.text }
 // Sent reports whether the request may have reached the server. If it is
 // false, certainly nothing was written.
 func (e *Error) Sent() bool { return e.sent }
+
+// Answered reports whether an answer arrived, which was none of the platform's.
+func (e *Error) Answered() bool {
+	var f foreign
+	return errors.As(e.cause(), &f)
+}
 
 // Timeout reports whether a deadline ended the exchange.
 func (e *Error) Timeout() bool {
