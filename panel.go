@@ -75,6 +75,11 @@ func (m *Middleware) wantsPanel(r *http.Request) bool {
 	return m.panel != nil && !m.panel.app.inApp(r.UserAgent())
 }
 
+// onPhone tells a phone's own browser, and Weixin on a phone: no phone can scan its own screen.
+func onPhone(userAgent string) bool {
+	return strings.Contains(userAgent, "Mobile") && !strings.Contains(userAgent, "iPad")
+}
+
 // showPanel answers with the page. Its script asks for the attempt, so that the
 // attempt is fresh and a page that nobody signs in on costs a browser no cookie.
 func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo string) {
@@ -84,11 +89,15 @@ func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo 
 	} else {
 		direct += "?panel=no"
 	}
-	body := pages.Panel{
+	page := pages.Panel{
 		Lang:    m.language(r),
 		Attempt: m.mount + m.folder + "/attempt", Session: m.mount + m.folder + "/session",
 		Script: m.panel.script, ReturnTo: returnTo, Direct: direct,
-	}.Render()
+	}
+	if onPhone(r.UserAgent()) {
+		page.Link = m.origin + m.landing(returnTo)
+	}
+	body := page.Render()
 	h := w.Header()
 	h.Set("Content-Security-Policy", m.panel.csp)
 	h.Set("Content-Type", "text/html; charset=utf-8")

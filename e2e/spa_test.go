@@ -148,6 +148,7 @@ func TestPanelSignIn(t *testing.T) {
 	p.panelIs("ready")
 	assert.Contains(t, p.text(), "请用手机上的企业微信扫码")
 	assert.Equal(t, 1, eval[int](p, `document.querySelectorAll("iframe").length`))
+	assert.Equal(t, "企业微信扫码登录", eval[string](p, `document.querySelector("iframe").title`))
 	frame := eval[string](p, `document.querySelector("iframe").src`)
 	u, err := url.Parse(frame)
 	require.NoError(t, err)
@@ -215,6 +216,65 @@ func TestPanelHashRoute(t *testing.T) {
 	assert.Equal(t, "lisi", eval[string](p, `wecom.me().then(id => id.user_id)`))
 }
 
+// The page that was asked for may have a fragment, which only the browser knows.
+func TestPanelKeepsTheFragment(t *testing.T) {
+	s := newSPA(t, withPanel)
+	const place = "/private?x=1#a"
+	p := newPage(t, "zh-CN")
+	p.open(s.site + place)
+	p.scan("zhangsan")
+	p.arrives(s.site + place)
+	assert.Contains(t, p.text(), "private page of zhangsan")
+
+	p = newPage(t, "zh-CN")
+	p.open(s.site + place)
+	p.panelIs("ready")
+	p.click(`main a`)
+	require.EqualValues(t, 200, p.pick("zhangsan"))
+	assert.Equal(t, s.site+place, p.href(), "by WeCom's own page")
+}
+
+// A phone cannot scan its own screen: the page offers a link to open in WeCom.
+func TestPanelOnAPhone(t *testing.T) {
+	const safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+	for _, agent := range []string{safari, wecomtest.UserAgentWeixin} {
+		s := newSPA(t, withPanel)
+		p := newPage(t, "")
+		p.pretend(agent, "zh-CN")
+		require.EqualValues(t, 200, p.open(s.site+"/private?x=1#a"))
+		p.until(`!document.getElementById("copy").hidden`)
+		assert.Contains(t, p.text(), "请在企业微信中打开这个链接")
+		assert.Equal(t, s.site+"/private?x=1#a", eval[string](p, `document.getElementById("link").textContent`))
+		assert.Zero(t, s.fake.TotalCalls(), "no panel, no attempt")
+		assert.Empty(t, p.cookies(s.site))
+		eval[bool](p, `(navigator.clipboard.writeText = async (text) => { window.copied = text; }, document.getElementById("copy").click(), true)`)
+		p.until(`document.getElementById("copy").textContent === "链接已复制"`)
+		assert.Equal(t, s.site+"/private?x=1#a", eval[string](p, `window.copied`))
+
+		p.click(`main a`)
+		assert.Contains(t, p.href(), s.at.WebLogin, "the code stays reachable")
+		require.EqualValues(t, 200, p.pick("lisi"))
+		assert.Equal(t, s.site+"/private?x=1#a", p.href())
+	}
+}
+
+// A frame whose session has ended shows a page whose button signs the whole tab in.
+func TestFrameAfterExpiry(t *testing.T) {
+	s := newSPA(t)
+	p := newPage(t, "zh-CN")
+	p.load(s.site + "/app?v=2")
+	eval[bool](p, `new Promise((loaded) => {
+		const frame = document.createElement("iframe");
+		frame.src = "/private";
+		frame.onload = () => loaded(true);
+		document.body.append(frame);
+	})`)
+	p.inFrame(`document.querySelector("main a").click()`)
+	p.until(`location.pathname === "/wwlogin/sso/login"`)
+	require.EqualValues(t, 200, p.pick("zhangsan"))
+	assert.Equal(t, s.site+"/app?v=2", p.href())
+}
+
 func TestPanelBlocked(t *testing.T) {
 	const frame = "/wwlogin/sso/login"
 	tests := []struct {
@@ -250,6 +310,7 @@ func TestPanelWithoutJavaScript(t *testing.T) {
 	call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	require.EqualValues(t, 200, p.open(s.site+"/private"))
 	assert.Contains(t, p.text(), "JavaScript is turned off in this browser.")
+	assert.NotContains(t, p.text(), "Scan", "there is nothing to scan")
 	require.EqualValues(t, 200, p.click(`main a`))
 	require.EqualValues(t, 200, p.pick("zhangsan"))
 	assert.Equal(t, s.site+"/private", withoutFragment(p.href()))
@@ -341,6 +402,7 @@ func TestFetchAfterExpiry(t *testing.T) {
 	const place = "/app?v=2#/orders/7?tab=items"
 	p.load(s.site + place)
 	assert.True(t, eval[bool](p, `wecom.me().then(id => id === null)`))
+	assert.Empty(t, p.said(), "asking is no error")
 	p.leave("/api/me")
 	p.comesBack(s.site + place)
 	assert.Equal(t, "zhangsan", eval[string](p, `wecom.fetch("/api/me").then(r => r.json()).then(id => id.user_id)`))

@@ -22,6 +22,9 @@ type Panel struct {
 	ReturnTo string
 	// Direct is the path that starts a sign-in on WeCom's own page.
 	Direct string
+	// Link is for a phone, which cannot scan its own screen: the page, an absolute
+	// URL, is to be opened in WeCom, and there is no panel. Empty elsewhere.
+	Link string
 }
 
 var (
@@ -42,6 +45,8 @@ var (
 type panelWording struct {
 	HTMLLang, ReferenceLabel                                         string
 	Title, Message, Loading, Blocked, Busy, Failed, NoScript, Button string
+	Frame                                                            string // its title
+	Open, How, Copy, Copied, Select, Scan                            string // on a phone
 }
 
 var panelTexts = map[bool]panelWording{
@@ -55,6 +60,13 @@ var panelTexts = map[bool]panelWording{
 		Failed:   "登录没有成功，请点击下方按钮重新登录。",
 		NoScript: "浏览器没有启用 JavaScript，请点击下方按钮登录。",
 		Button:   "前往企业微信登录页面",
+		Frame:    "企业微信扫码登录",
+		Open:     "请在企业微信中打开这个链接，即可直接登录。",
+		How:      "复制链接，在企业微信里发给自己或“文件传输助手”，再点开它。",
+		Copy:     "复制链接",
+		Copied:   "链接已复制",
+		Select:   "没能自动复制，请长按链接手动复制。",
+		Scan:     "用另一台设备扫码登录",
 	},
 	true: {
 		HTMLLang: "en", ReferenceLabel: "Reference",
@@ -66,6 +78,13 @@ var panelTexts = map[bool]panelWording{
 		Failed:   "Sign-in did not succeed. Please use the button below to sign in again.",
 		NoScript: "JavaScript is turned off in this browser. Please use the button below to sign in.",
 		Button:   "Sign in on WeCom's page",
+		Frame:    "Sign in with WeCom",
+		Open:     "Open this link in WeCom and you are signed in.",
+		How:      "Copy the link, send it to yourself in WeCom, and open it there.",
+		Copy:     "Copy the link",
+		Copied:   "The link is copied",
+		Select:   "The link could not be copied. Please press and hold it to copy it.",
+		Scan:     "Scan a code from another device",
 	},
 }
 
@@ -76,7 +95,7 @@ func (p Panel) Render() []byte {
 		Panel
 		panelWording
 	}{p, panelTexts[p.Lang == "en"]}
-	shown.ReturnTo = printable(p.ReturnTo)
+	shown.ReturnTo, shown.Link = printable(p.ReturnTo), printable(p.Link)
 	var b bytes.Buffer
 	if err := panel.Execute(&b, shown); err != nil {
 		// Only a mistake in panel.html gets here: the data are strings and the

@@ -1,10 +1,19 @@
 (() => {
   "use strict";
   const main = document.querySelector("main");
-  const { attempt, session, script, returnTo } = main.dataset;
+  const { attempt, session, script, frame } = main.dataset;
   const place = document.getElementById("panel");
   const patience = 5000; // until somebody is told what to do if there is no panel
   let minted, panel, used;
+
+  // The server never sees the fragment of the page that was asked for; the redirect here kept it.
+  let { returnTo } = main.dataset;
+  if (returnTo && !returnTo.includes("#") && location.hash) {
+    const direct = new URL(main.querySelector("a").href);
+    returnTo += location.hash;
+    direct.searchParams.set("return_to", returnTo);
+    main.querySelector("a").href = direct;
+  }
 
   // say shows what goes with a state: loading, ready, blocked, busy, failed.
   function say(state) {
@@ -62,6 +71,7 @@
       onLoginSuccess: signIn,
       onLoginFail: ({ errCode }) => fail("", "WeCom " + errCode),
     });
+    panel.el.title = frame;
     // A frame that was blocked says nothing, and nothing else tells.
     addEventListener("message", (e) => {
       if (e.source === panel.el.contentWindow && /^(loading|blocked)$/.test(main.dataset.state)) say("ready");
@@ -83,6 +93,24 @@
     document.head.append(element);
   }
 
+  // On a phone: the link to open in WeCom, and a button that copies it.
+  function offer(copy) {
+    const link = document.getElementById("link");
+    if (!link.textContent.includes("#") && returnTo.includes("#")) link.textContent += location.hash;
+    copy.hidden = false;
+    copy.onclick = async () => {
+      try {
+        await navigator.clipboard.writeText(link.textContent);
+      } catch { // not https, or a web-view without it
+        getSelection().selectAllChildren(link);
+        if (!document.execCommand("copy")) return say("select");
+      }
+      copy.textContent = copy.dataset.done;
+    };
+  }
+
+  const copy = document.getElementById("copy");
+  if (copy) return offer(copy);
   addEventListener("pageshow", (e) => e.persisted && location.reload());
   load();
 })();
