@@ -38,11 +38,11 @@ func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 // choose answers an anonymous request.
 func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 	m := ms[0]
-	if !navigates(r) {
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
+	if !opensPage(r) {
+		m.fail(w, r, m.loginRequired(r))
 		return
 	}
-	returnTo, _ := m.returnPath(m.requestTarget(r))
+	returnTo := m.pageOf(r)
 	lang := m.language(r)
 	title, message, advice, _, _ := pages.Text(lang, "choose")
 	p := pages.Page{Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.ToneOf("choose")}

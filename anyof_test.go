@@ -153,12 +153,15 @@ func TestAnyOfAsksWhoNobodyKnows(t *testing.T) {
 
 	b = c.browser("zhangsan")
 	for _, answer := range []*wecomtest.Response{
-		b.Fetch("GET", "/catalogue/", ""), b.Fetch("POST", "/catalogue/", "{}"), b.PostForm("/catalogue/", nil),
+		b.Fetch("GET", "/catalogue/", ""), b.Fetch("POST", "/catalogue/", "{}"),
 	} {
 		assert.Equal(t, 401, answer.Status)
 		assert.Contains(t, answer.Body, `"error":"login_required"`)
 		assert.Contains(t, answer.Body, `"login_url":"/wecom/login"`)
 	}
+	form := b.PostForm("/catalogue/", nil)
+	assert.Equal(t, 401, form.Status)
+	assert.Contains(t, form.Body, "选择登录方式")
 	head := request("HEAD", "/catalogue/")
 	res := do(c.app, head)
 	assert.Equal(t, 401, res.Code)

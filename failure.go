@@ -35,7 +35,8 @@ type Failure struct {
 	retryAfter time.Duration
 	language   string
 	provider   string // as it names itself: the pages name it
-	home       string // where the page's button leads if not to a sign-in
+	text       string // whose sentences to show, if not the code's
+	back       string // where the page's button leads if not to a sign-in
 	page       bool   // answer with a page, whatever the request's headers say
 	json       bool   // answer with JSON, likewise
 }
@@ -57,10 +58,6 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	guard(w, r)
 	h := w.Header()
-	status := f.Status
-	if status < 400 || status > 599 {
-		status = http.StatusInternalServerError
-	}
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
 	}
@@ -80,10 +77,17 @@ func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = append(body, '\n')
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
+	w.WriteHeader(f.status())
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body)
 	}
+}
+
+func (f *Failure) status() int {
+	if f.Status < 400 || f.Status > 599 {
+		return http.StatusInternalServerError
+	}
+	return f.Status
 }
 
 func (f *Failure) html(r *http.Request) []byte {
@@ -91,7 +95,8 @@ func (f *Failure) html(r *http.Request) []byte {
 	if lang == "" {
 		lang = pages.Language(r.Header.Get("Accept-Language"))
 	}
-	title, message, advice, button, ok := pages.TextFor(f.provider, lang, f.Code)
+	text := or(f.text, f.Code)
+	title, message, advice, button, ok := pages.TextFor(f.provider, lang, text)
 	if !ok {
 		title, message, advice, button, _ = pages.Text(lang, "internal")
 	}
@@ -100,9 +105,9 @@ func (f *Failure) html(r *http.Request) []byte {
 	}
 	p := pages.Page{
 		Lang: lang, Title: title, Message: message, Advice: advice, Reference: f.Reference,
-		Tone: pages.ToneOf(f.Code),
+		Tone: pages.ToneOf(text),
 	}
-	if next := or(f.LoginURL, f.home); next != "" && button != "" {
+	if next := or(f.LoginURL, f.back); next != "" && button != "" {
 		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
 	return p.Render()
@@ -150,8 +155,8 @@ func guard(w http.ResponseWriter, r *http.Request) {
 
 // fail completes f, logs its cause and answers.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
-	f.language, f.home, f.provider = m.language(r), m.home, m.provider.App().Provider
-	if _, message, advice, _, ok := pages.TextFor(f.provider, f.language, f.Code); ok && f.Message == "" {
+	f.language, f.back, f.provider = m.language(r), or(f.back, m.home), m.provider.App().Provider
+	if _, message, advice, _, ok := pages.TextFor(f.provider, f.language, or(f.text, f.Code)); ok && f.Message == "" {
 		f.Message = sentence(message, advice)
 	}
 	level := slog.LevelWarn
@@ -173,11 +178,44 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 		if f.retryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
 		}
-		m.onFailure(w, r, f)
+		answer := &failureWriter{ResponseWriter: w, f: f}
+		m.onFailure(answer, r, f)
+		answer.writeStatus()
 		return
 	}
 	f.ServeHTTP(w, r)
 }
+
+// A failureWriter gives an answer of Options.OnFailure the Failure's status, unless it has one.
+type failureWriter struct {
+	http.ResponseWriter
+	f    *Failure
+	said bool
+}
+
+func (w *failureWriter) writeStatus() {
+	if !w.said {
+		w.WriteHeader(w.f.status())
+	}
+}
+
+func (w *failureWriter) WriteHeader(status int) {
+	w.said = w.said || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *failureWriter) Write(b []byte) (int, error) {
+	w.writeStatus()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *failureWriter) FlushError() error {
+	w.writeStatus()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is for http.ResponseController.
+func (w *failureWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // logFailure names the own route but never the path, the query or a cookie: they may hold secrets.
 func (m *Middleware) logFailure(r *http.Request, level slog.Level, f *Failure) {

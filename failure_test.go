@@ -2,15 +2,18 @@ package wecom_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -258,6 +261,144 @@ func TestFailureServesItself(t *testing.T) {
 		assert.Equal(t, "wecom: quota: cause", f.Error())
 		assert.Equal(t, "wecom: quota", (&wecom.Failure{Code: "quota"}).Error())
 	})
+}
+
+// The sign-in that a 401 offers leads back to the page that holds the form, the
+// frame or the script, if its Referer names one of this site.
+func TestLoginRequiredLeadsBack(t *testing.T) {
+	w := newWorld(t)
+	requests := map[string]func() *http.Request{
+		"a form": func() *http.Request { return request("POST", "/approve") },
+		"a frame": func() *http.Request {
+			r := request("GET", "/part")
+			r.Header.Set("Sec-Fetch-Dest", "iframe")
+			return r
+		},
+		"a script": func() *http.Request {
+			r := request("GET", "/api")
+			r.Header.Set("Accept", "*/*")
+			return r
+		},
+		"a script that asks who is signed in": func() *http.Request {
+			r := request("GET", "/wecom/session")
+			r.Header.Set("Accept", "*/*")
+			return r
+		},
+	}
+	for referer, want := range map[string]string{
+		"":                                "/wecom/login",
+		site:                              "/wecom/login",
+		site + "/":                        "/wecom/login",
+		site + "/forms/7?step=2":          "/wecom/login?return_to=%2Fforms%2F7%3Fstep%3D2",
+		site + "/wecom/logout":            "/wecom/login",
+		site + "//evil.example/":          "/wecom/login",
+		site + ".evil.example/":           "/wecom/login",
+		site + "@evil.example/":           "/wecom/login",
+		"http://app.example.com/forms":    "/wecom/login",
+		"https://evil.example/forms":      "/wecom/login",
+		"/forms":                          "/wecom/login?return_to=%2Fforms", // no browser sends it; it is a path all the same
+		site + "/forms\\..\\evil.example": "/wecom/login",
+	} {
+		for desc, make := range requests {
+			r := make()
+			r.Header.Set("Referer", referer)
+			res := do(w.app, r)
+			assert.Equal(t, 401, res.Code)
+			assert.Empty(t, res.Header()["Set-Cookie"])
+			if strings.HasPrefix(desc, "a script") {
+				var said struct {
+					LoginURL string `json:"login_url"`
+				}
+				require.NoError(t, json.Unmarshal(res.Body.Bytes(), &said))
+				assert.Equal(t, want, said.LoginURL, "%s from %s", desc, referer)
+			} else {
+				assert.Contains(t, res.Body.String(), `href="`+want+`"`, "%s from %s", desc, referer)
+			}
+		}
+	}
+}
+
+// What a 401 says fits who reads it.
+func TestLoginRequiredSays(t *testing.T) {
+	w := newWorld(t, func(o *wecom.Options) { o.Language = "en" })
+	form := do(w.app, request("POST", "/approve")).Body.String()
+	assert.Contains(t, form, "Nothing was submitted")
+	frame := request("GET", "/part")
+	frame.Header.Set("Sec-Fetch-Dest", "iframe")
+	assert.Contains(t, do(w.app, frame).Body.String(), "Please sign in")
+	assert.NotContains(t, do(w.app, frame).Body.String(), "submitted")
+	var said struct{ Message string }
+	require.NoError(t, w.browser().Fetch("GET", "/api", "").JSON(&said))
+	assert.Equal(t, "You are not signed in, or your session has ended. Please sign in to continue.", said.Message)
+}
+
+// "Try again" leads to the page that was refused.
+func TestRefusedPageLeadsToItself(t *testing.T) {
+	w := newWorld(t)
+	app := w.auth.Handler(w.auth.Require(func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return false, nil })(hello()))
+	cookies := cookieHeader(w.signedIn("zhangsan").Cookies("/"))
+	refused := func(method, target, referer string) string {
+		r := request(method, target)
+		r.Header.Set("Cookie", cookies)
+		r.Header.Set("Referer", referer)
+		res := do(app, r)
+		assert.Equal(t, 403, res.Code)
+		return res.Body.String()
+	}
+	assert.Contains(t, refused("GET", "/reports?x=1", ""), `href="/reports?x=1"`)
+	assert.Contains(t, refused("POST", "/approve", site+"/forms/7"), `href="/forms/7"`)
+	assert.Contains(t, refused("POST", "/approve", ""), `href="/"`)
+}
+
+// Somebody whose session was ended right after the sign-in is told that, and not to allow cookies.
+func TestT26_SignedOutRightAfterTheSignIn(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, w *world, _ *testStore, _ *scs.SessionManager) {
+		b := w.signedIn("zhangsan")
+		require.NoError(t, w.auth.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+		w.fake.ResetCalls()
+		res := b.Get("/reports")
+		assert.Equal(t, 401, res.Status)
+		assert.Contains(t, res.Body, "你已被退出登录")
+		assert.Contains(t, res.Body, `href="/wecom/login?return_to=%2Freports"`)
+		assert.Zero(t, w.pages(), "no redirect: it might loop")
+		assert.Contains(t, w.logs.String(), "it was revoked, or replicas do not share their SessionStore")
+		assert.Equal(t, 200, b.Get("/wecom/login?return_to=%2Freports").Status)
+	})
+}
+
+// An answer of OnFailure has the Failure's status, whatever it does with the ResponseWriter.
+func TestOnFailureStatusHolds(t *testing.T) {
+	for desc, tt := range map[string]struct {
+		answer func(http.ResponseWriter, *http.Request, *wecom.Failure)
+		want   int
+	}{
+		"a body alone": {func(w http.ResponseWriter, _ *http.Request, _ *wecom.Failure) { fmt.Fprint(w, "mine") }, 401},
+		"nothing":      {func(http.ResponseWriter, *http.Request, *wecom.Failure) {}, 401},
+		"flushed first": {func(w http.ResponseWriter, _ *http.Request, _ *wecom.Failure) {
+			assert.NoError(t, http.NewResponseController(w).Flush())
+		}, 401},
+		"early hints": {func(w http.ResponseWriter, _ *http.Request, _ *wecom.Failure) {
+			w.WriteHeader(http.StatusEarlyHints)
+			fmt.Fprint(w, "mine")
+		}, 401},
+		"a status of its own": {func(w http.ResponseWriter, _ *http.Request, _ *wecom.Failure) { w.WriteHeader(418) }, 418},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request, _ *wecom.Failure) {
+			http.Redirect(w, r, "/welcome", http.StatusFound)
+		}, 302},
+		"another status": {func(w http.ResponseWriter, _ *http.Request, f *wecom.Failure) { f.Status = 404; fmt.Fprint(w, "mine") }, 404},
+		"no status":      {func(w http.ResponseWriter, _ *http.Request, f *wecom.Failure) { f.Status = 0; fmt.Fprint(w, "mine") }, 500},
+		"passed on":      {func(w http.ResponseWriter, r *http.Request, f *wecom.Failure) { f.ServeHTTP(w, r) }, 401},
+	} {
+		t.Run(desc, func(t *testing.T) {
+			w := newWorld(t, func(o *wecom.Options) { o.OnFailure = tt.answer })
+			server := httptest.NewServer(w.app)
+			defer server.Close()
+			res, err := server.Client().Transport.RoundTrip(must(http.NewRequest("GET", server.URL+"/api", nil)))
+			require.NoError(t, err)
+			assert.NoError(t, res.Body.Close())
+			assert.Equal(t, tt.want, res.StatusCode)
+		})
+	}
 }
 
 // A provider's own Failure is answered as it is, and stays the provider's.

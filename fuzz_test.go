@@ -93,7 +93,7 @@ func FuzzSessionCookie(f *testing.F) {
 }
 
 // FuzzClassify: an anonymous request is redirected only if it is a GET or HEAD,
-// and is otherwise a 401 with the same JSON, whatever it says about itself.
+// and is otherwise a 401 with JSON or a page, whatever it says about itself.
 func FuzzClassify(f *testing.F) {
 	for _, seed := range []struct{ method, headers string }{
 		{"GET", "Accept: text/html"}, {"GET", "Accept: */*"}, {"POST", "Accept: text/html\nSec-Fetch-Mode: navigate"}, {"HEAD", "Accept: text/html"}, {"GET", "Accept: text/html;q=0"},
@@ -126,15 +126,17 @@ func FuzzClassify(f *testing.F) {
 			require.Equal(t, 401, res.Code, "%q %q", method, headers)
 			require.Empty(t, res.Header()["Location"])
 			require.Empty(t, res.Header()["Set-Cookie"])
-			require.Equal(t, "application/json; charset=utf-8", res.Header().Get("Content-Type"))
-			if method != "HEAD" {
+			page := res.Header().Get("Content-Type") == "text/html; charset=utf-8"
+			if page { // for a form or a frame
+				require.True(t, method == "POST" || r.Header.Get("Sec-Fetch-Dest") != "")
+			} else if method != "HEAD" {
 				var body struct {
 					Error    string `json:"error"`
 					LoginURL string `json:"login_url"`
 				}
 				require.NoError(t, json.Unmarshal(res.Body.Bytes(), &body))
 				require.Equal(t, "login_required", body.Error)
-				require.Equal(t, "/wecom/login", body.LoginURL)
+				require.True(t, strings.HasPrefix(body.LoginURL+"?", "/wecom/login?"))
 			}
 		}
 		require.Equal(t, "no-store", res.Header().Get("Cache-Control"))

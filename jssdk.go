@@ -107,7 +107,7 @@ func (m *Middleware) jssdk(w http.ResponseWriter, r *http.Request, s session) {
 		refuse(http.StatusForbidden, "cross_origin", nil)
 		return
 	case !s.live():
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
+		m.fail(w, r, m.loginRequired(r))
 		return
 	}
 	page, kind, ok := m.readPage(r)

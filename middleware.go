@@ -92,6 +92,7 @@ func (m *Middleware) Require(authorize Authorizer) func(http.Handler) http.Handl
 		guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id, _ := FromContext(r.Context())
 			if f := m.permit(r.Context(), authorize, id); f != nil {
+				f.back = m.pageOf(r)
 				m.fail(w, r, f)
 				return
 			}
@@ -168,7 +169,7 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		varyByCookie(w.Header())
 		next.ServeHTTP(w, r.WithContext(&identityContext{ctx, s.id, m}))
 	case required:
-		m.demand(w, r.WithContext(ctx))
+		m.demand(w, r.WithContext(ctx), s)
 	default:
 		varyByCookie(w.Header())
 		next.ServeHTTP(w, r.WithContext(ctx))
@@ -193,10 +194,10 @@ func (m *Middleware) routeName(r *http.Request) string {
 }
 
 // demand answers a request that needs a sign-in and has none.
-func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
+func (m *Middleware) demand(w http.ResponseWriter, r *http.Request, s session) {
 	guard(w, r)
-	returnTo, _ := m.returnPath(m.requestTarget(r))
-	switch m.demands(r) {
+	returnTo := m.pageOf(r)
+	switch m.demands(r, s) {
 	case demandSignIn:
 		m.start(w, r, attempt.New(0, time.Now(), returnTo))
 	case demandLoginPage:
@@ -206,12 +207,32 @@ func (m *Middleware) demand(w http.ResponseWriter, r *http.Request) {
 	case demandCallback:
 		m.fail(w, r, &Failure{Status: http.StatusBadRequest, Code: "callback_mismatch", page: true,
 			Err: errors.New("WeCom sent a browser to a path that is not CallbackURL's: compare it, and MountPath, with what the proxy passes on")})
+	case demandEnded:
+		m.fail(w, r, m.loginPage(r, "session_ended",
+			errors.New("the browser sent a session that has ended: it was revoked, or replicas do not share their SessionStore")))
+	case demandForm:
+		m.fail(w, r, m.loginPage(r, "form_not_sent", nil))
+	case demandFrame:
+		m.fail(w, r, m.loginPage(r, "", nil))
 	default:
 		if m.mayNavigate(r) {
-			w.Header().Set("Refresh", "0; url="+m.LoginURL(returnTo))
+			asked, _ := m.returnPath(m.requestTarget(r))
+			w.Header().Set("Refresh", "0; url="+m.LoginURL(asked))
 		}
-		m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true, Err: strayEvent(r)})
+		m.fail(w, r, m.loginRequired(r))
 	}
+}
+
+// loginRequired is the 401, as JSON. Its sign-in leads back to the page that the person looks at.
+func (m *Middleware) loginRequired(r *http.Request) *Failure {
+	return &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(m.pageOf(r)), json: true, Err: strayEvent(r)}
+}
+
+// loginPage is the 401 as a page, with text's sentences.
+func (m *Middleware) loginPage(r *http.Request, text string, cause error) *Failure {
+	f := m.loginRequired(r)
+	f.page, f.text, f.Err = true, text, cause
+	return f
 }
 
 // strayEvent names a mistake in the log that WeCom's console does not.
@@ -230,17 +251,26 @@ const (
 	demandLoginPage                 // a page of ours that starts it; also for HEAD, which must not start anything
 	demandCookies                   // the browser was signed in a moment ago and did not keep the session
 	demandCallback                  // WeCom's answer came to a path that is not the callback
+	demandEnded                     // the browser was signed in a moment ago and kept a session that has ended
+	demandForm                      // a form was posted: a redirect would lose it
+	demandFrame                     // WeCom's page does not open in a frame
 )
 
 // demands decides what an anonymous request is met with.
-func (m *Middleware) demands(r *http.Request) demanded {
+func (m *Middleware) demands(r *http.Request, s session) demanded {
 	switch {
-	case !navigates(r):
+	case !opensPage(r):
 		return demandNothing
+	case r.Method == http.MethodPost:
+		return demandForm
+	case !navigates(r):
+		return demandFrame
 	case r.Method == http.MethodHead:
 		return demandLoginPage
 	case m.isStrayCallback(r):
 		return demandCallback
+	case m.spentJustNow(r) && s.ended:
+		return demandEnded
 	case m.spentJustNow(r):
 		return demandCookies
 	case m.wantsPanel(r):
@@ -249,11 +279,18 @@ func (m *Middleware) demands(r *http.Request) demanded {
 	return demandSignIn
 }
 
-// navigates tells a browser that opens a page from everything else. Without
-// Sec-Fetch headers, which old web-views do not send, Accept decides.
+// navigates tells a browser that opens a page in a tab, which may be redirected,
+// from everything else.
 func navigates(r *http.Request) bool {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return r.Method != http.MethodPost && (dest == "" || dest == "document") && opensPage(r)
+}
+
+// opensPage says that a browser will show the answer, in a tab or a frame. Without
+// Sec-Fetch headers, which old web-views do not send, Accept decides.
+func opensPage(r *http.Request) bool {
 	h := r.Header
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		return false
 	}
 	if len(h["Upgrade"]) > 0 || prefetch(r) || strings.EqualFold(h.Get("X-Requested-With"), "XMLHttpRequest") {
@@ -261,10 +298,10 @@ func navigates(r *http.Request) bool {
 	}
 	dest, mode := h.Get("Sec-Fetch-Dest"), h.Get("Sec-Fetch-Mode")
 	switch {
-	case dest != "" && dest != "document":
-		return false
 	case mode != "":
 		return mode == "navigate"
+	case dest == "empty": // a script's
+		return false
 	}
 	return dest == "document" || acceptsHTML(r)
 }
@@ -394,6 +431,20 @@ func (m *Middleware) requestTarget(r *http.Request) string {
 			target = m.mount + target
 		}
 	}
+	return target
+}
+
+// pageOf is the page that the person looks at: the one that a navigation asks for, or the
+// one that holds the form, the frame or the script, if Referer tells.
+func (m *Middleware) pageOf(r *http.Request) string {
+	target := m.requestTarget(r)
+	if !navigates(r) {
+		target = strings.TrimPrefix(r.Referer(), m.origin) // another site's is no path
+		if target == "/" {                                 // so says any page whose Referrer-Policy is origin
+			return ""
+		}
+	}
+	target, _ = m.returnPath(target)
 	return target
 }
 

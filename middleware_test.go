@@ -31,6 +31,7 @@ func TestT28_RequestShapes(t *testing.T) {
 		signIn  = "to WeCom"
 		page    = "to the login page" // HEAD: nothing is minted
 		refused = "401"
+		button  = "401 with a page"
 		refresh = "401 with a Refresh" // for web-views that do not say that they navigate
 	)
 	const html = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -63,8 +64,8 @@ func TestT28_RequestShapes(t *testing.T) {
 		{"fetch that follows nothing", "GET", []string{"Accept: text/html", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: empty"}, refused},
 		{"an image", "GET", []string{"Accept: image/avif,*/*;q=0.8", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}, refused},
 		{"a script element", "GET", []string{"Accept: */*", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"}, refused},
-		{"a frame", "GET", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, refused},
-		{"an object", "GET", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: object"}, refused},
+		{"a frame", "GET", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, button},
+		{"an object", "GET", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: object"}, button},
 		{"a worker", "GET", []string{"Accept: */*", "Sec-Fetch-Mode: same-origin", "Sec-Fetch-Dest: worker"}, refused},
 		{"a mode that no browser sends", "GET", []string{html, "Sec-Fetch-Mode: NAVIGATE", "Sec-Fetch-Dest: document"}, refused},
 		{"an empty destination without a mode", "GET", []string{html, "Sec-Fetch-Dest: empty"}, refresh},
@@ -88,8 +89,10 @@ func TestT28_RequestShapes(t *testing.T) {
 		{"Firefox's old prefetch", "GET", []string{html, "X-Moz: prefetch"}, refused},
 		{"Safari's preview", "GET", []string{html, "X-Purpose: preview"}, refused},
 
-		{"a form", "POST", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Content-Type: application/x-www-form-urlencoded"}, refused},
-		{"a form of an old browser", "POST", []string{html}, refused},
+		{"a form", "POST", []string{html, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Content-Type: application/x-www-form-urlencoded"}, button},
+		{"a form of an old browser", "POST", []string{html}, button},
+		{"a form sent by a script", "POST", []string{html, "X-Requested-With: XMLHttpRequest"}, refused},
+		{"fetch by POST", "POST", []string{html, "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"}, refused},
 		{"PUT", "PUT", []string{html}, refused},
 		{"PATCH", "PATCH", []string{html}, refused},
 		{"DELETE", "DELETE", []string{html}, refused},
@@ -122,6 +125,14 @@ func TestT28_RequestShapes(t *testing.T) {
 				assert.Equal(t, 302, res.Code)
 				assert.Equal(t, "/wecom/login?return_to=%2Freports%3Fx%3D1", h.Get("Location"))
 				assert.Empty(t, h["Set-Cookie"], "HEAD mints nothing")
+			case button:
+				assert.Equal(t, 401, res.Code)
+				for _, name := range []string{"Location", "Set-Cookie", "Refresh"} {
+					assert.Empty(t, h[name], name)
+				}
+				assert.Equal(t, "text/html; charset=utf-8", h.Get("Content-Type"))
+				assert.Contains(t, res.Body.String(), `<a href="/wecom/login" target="_top"`)
+				assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'self'")
 			default:
 				assert.Equal(t, 401, res.Code)
 				assert.Empty(t, h["Location"])

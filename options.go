@@ -109,8 +109,11 @@ type Options struct {
 	Provider Provider
 
 	// OnFailure answers instead of the built-in page. f.ServeHTTP is the built-in answer, so
-	// that a program changes one case and passes the others on. Status, headers and cookies
-	// that matter for security are already set on w.
+	// that a program changes one case and passes the others on. The answer's status is f.Status
+	// unless OnFailure calls WriteHeader; headers and cookies that matter for security are
+	// already set on w. Of these, Content-Security-Policy allows what the built-in page needs and
+	// nothing else: a page with images, style sheets or scripts replaces it. w has Flush and the
+	// like by way of http.ResponseController alone.
 	OnFailure func(w http.ResponseWriter, r *http.Request, f *Failure)
 	// JSSDK adds the route …/jssdk, which signs pages of CallbackURL's origin for WeCom's
 	// JS-SDK, for people who are signed in: see docs/frontend.md. Default: off.

@@ -66,15 +66,15 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, s ses
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// scriptSession tells who is signed in (GET), signs in with a code (POST) and signs out (DELETE).
+// scriptSession tells who is signed in (GET; with optional=1 null instead of a 401, which consoles show in red), signs in with a code (POST) and signs out (DELETE).
 func (m *Middleware) scriptSession(w http.ResponseWriter, r *http.Request, s session) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		if !s.live() {
-			m.fail(w, r, &Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: m.LoginURL(""), json: true})
+		if !s.live() && r.URL.Query().Get("optional") != "1" {
+			m.fail(w, r, m.loginRequired(r))
 			return
 		}
-		writeJSON(w, http.StatusOK, s.id)
+		writeJSON(w, http.StatusOK, s.id) // null for nobody
 	case http.MethodPost:
 		m.scriptSignIn(w, r, s)
 	case http.MethodDelete:
@@ -134,7 +134,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	case errors.Is(err, errAttemptUsed):
 		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
 		return
-	case errors.Is(err, ErrStartOver):
+	case errors.Is(err, ErrStartOver) && !answeredBadly(err):
 		refuse(&Failure{Status: http.StatusConflict, Code: "code_rejected", Err: err})
 		return
 	default:

@@ -209,7 +209,8 @@ func TestScriptSignIn(t *testing.T) {
 			sealed(t, gone)
 			code, loginURL := refusal(t, gone)
 			assert.Equal(t, "login_required", code)
-			assert.Equal(t, "/wecom/login", loginURL)
+			assert.Equal(t, "/wecom/login?return_to=%2Freports", loginURL, "the page that the script is on")
+			assert.Equal(t, "null", strings.TrimSpace(b.Fetch("GET", "/wecom/session?optional=1", "").Body))
 			assert.Equal(t, 204, b.Fetch("DELETE", "/wecom/session", "").Status, "again, by somebody who is nobody")
 		})
 	}

@@ -54,11 +54,12 @@ type session struct {
 	id      *Identity // never modified: requests share it
 	token   string
 	expires time.Time
+	ended   bool // the browser named a session, but that is over or unknown
 }
 
 func (s session) live() bool { return s.token != "" }
 
-// find returns the request's session, the zero session if there is none, or an
+// find returns the request's session, one that is not live if there is none, or an
 // error if the store could not tell. The context is the request's; with a
 // manager, it holds the application's session.
 func (s *sessions) find(r *http.Request) (found session, ctx context.Context, err error) {
@@ -74,14 +75,14 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 	}
 	found, ok, err := s.read(ctx, token)
 	if err != nil || !ok {
-		return session{}, ctx, err
+		return session{ended: true}, ctx, err
 	}
 	if gone, err := s.isRevoked(ctx, found); err != nil || gone {
-		return session{}, ctx, err
+		return session{ended: true}, ctx, err
 	}
 	if s.idle > 0 {
 		if ok, err = s.touch(ctx, token); err != nil || !ok {
-			return session{}, ctx, err
+			return session{ended: true}, ctx, err
 		}
 	}
 	found.token = token

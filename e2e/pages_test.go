@@ -133,10 +133,32 @@ var shown = []struct {
 		p.dropSession(s.site)
 		return p.open(s.site + "/next")
 	}},
+	{"session-ended", 401, "你已被退出登录", "were signed out", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		p.pick("zhangsan")
+		for _, c := range p.cookies(s.site) {
+			if isSessionCookie(c.Name) {
+				p.setCookie(s.site, c.Name, strings.Repeat("a", len(c.Value)))
+			}
+		}
+		return p.open(s.site + "/next")
+	}},
+	{"form-not-sent", 401, "内容没有提交", "Nothing was submitted", func(s *stage, p *page) int64 {
+		p.open(s.site + "/wecom/signed-out")
+		eval[bool](p, `(() => {
+			const form = document.createElement("form");
+			form.method = "post";
+			form.action = "/approve";
+			form.append(document.createElement("button"));
+			document.body.replaceChildren(form);
+			return true;
+		})()`)
+		return p.click("form button")
+	}},
 	{"method-not-allowed", 405, "无法这样打开", "cannot be opened like this", func(s *stage, p *page) int64 {
 		return p.open(s.site + "/wecom/logout")
 	}},
-	{"callback-mismatch", 400, "回调地址不一致", "does not match", func(s *stage, p *page) int64 {
+	{"callback-mismatch", 400, "没有回到正确的地址", "wrong address", func(s *stage, p *page) int64 {
 		p.open(s.site + deepLink)
 		at, err := url.Parse(p.href())
 		require.NoError(s, err)

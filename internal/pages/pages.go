@@ -69,13 +69,14 @@ var (
 )
 
 // CSP returns the Content-Security-Policy for every document of [Page.Render]:
-// it allows the style that is in it, forms to its own origin, and nothing else.
+// it allows the style that is in it, forms to its own origin, frames on pages of its own
+// origin, whose links open in the whole tab, and nothing else.
 func CSP() string { return policy }
 
 func contentSecurityPolicy(style string) string {
 	sum := sha256.Sum256([]byte(style))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 }
 
 // compact takes out the indentation and the line ends of a source file.

@@ -16,15 +16,45 @@ var texts = map[string]struct {
 		tone: Neutral,
 		zh: wording{
 			title:   "需要登录",
-			message: "这个页面需要登录后才能查看。",
-			advice:  "登录完成后会自动回到这个页面。",
+			message: "你还没有登录，或者登录已经失效。",
+			advice:  "请登录后继续。",
 			button:  "登录",
 		},
 		en: wording{
 			title:   "Please sign in",
-			message: "You need to sign in to see this page.",
-			advice:  "You will come back to this page afterwards.",
+			message: "You are not signed in, or your session has ended.",
+			advice:  "Please sign in to continue.",
 			button:  "Sign in",
+		},
+	},
+	"form_not_sent": {
+		tone: Warning,
+		zh: wording{
+			title:   "内容没有提交",
+			message: "登录已经失效，刚才填写的内容没有提交。",
+			advice:  "请先返回上一页，把填写的内容复制下来，登录后再重新提交。",
+			button:  "登录",
+		},
+		en: wording{
+			title:   "Nothing was submitted",
+			message: "You are no longer signed in, so what you entered was not submitted.",
+			advice:  "Please go back and copy what you entered, then sign in and submit it again.",
+			button:  "Sign in",
+		},
+	},
+	"session_ended": {
+		tone: Neutral,
+		zh: wording{
+			title:   "你已被退出登录",
+			message: "这次登录已被结束，可能是管理员的操作，也可能是账号有变动。",
+			advice:  "请重新登录；如果多次出现，请把本页的参考编号告诉管理员。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "You were signed out",
+			message: "Your session was ended, by an administrator or because your account has changed.",
+			advice:  "Please sign in again; if this keeps happening, give your administrator the reference on this page.",
+			button:  "Sign in again",
 		},
 	},
 	"method_not_allowed": {
@@ -197,13 +227,13 @@ var texts = map[string]struct {
 		zh: wording{
 			title:   "没有访问权限",
 			message: "已确认你的身份，但当前账号没有访问权限。",
-			advice:  "如需使用，请联系管理员开通权限，或将你加入应用可见范围，然后再试一次。",
+			advice:  "如需使用，请联系这个应用的管理员开通权限，然后再试一次。",
 			button:  "再试一次",
 		},
 		en: wording{
 			title:   "You do not have access",
 			message: "Your account was recognised, but it does not have access here.",
-			advice:  "Please ask your administrator for access or to add you to the app's visible range, and then try again.",
+			advice:  "Please ask the administrator of this app for access, and then try again.",
 			button:  "Try again",
 		},
 	},
@@ -225,15 +255,15 @@ var texts = map[string]struct {
 	"callback_mismatch": {
 		tone: Error,
 		zh: wording{
-			title:   "回调地址不一致",
-			message: "企业微信返回的地址与应用配置的回调地址不一致，无法完成登录。",
-			advice:  "请联系管理员，核对配置项 CallbackURL 与应用的实际访问地址是否一致。",
+			title:   "登录没有回到正确的地址",
+			message: "这个应用的登录设置有误，暂时无法登录。",
+			advice:  "请把本页的参考编号告诉管理员，管理员可凭编号在日志中查到原因。",
 			button:  "再试一次",
 		},
 		en: wording{
-			title:   "The callback address does not match",
-			message: "WeCom sent the browser to an address that is not the app's configured callback.",
-			advice:  "Please ask your administrator to compare the setting CallbackURL with the address at which the app is really reached.",
+			title:   "The sign-in came back to the wrong address",
+			message: "A setting of this app's sign-in is wrong, so nobody can sign in at the moment.",
+			advice:  "Please give your administrator the reference on this page; it leads to the cause in the log.",
 			button:  "Try again",
 		},
 	},
@@ -392,6 +422,62 @@ var texts = map[string]struct {
 // weixinTexts says of Weixin what texts says of WeCom. What is not here names
 // neither. The tones are those of texts.
 var weixinTexts = map[string]struct{ zh, en wording }{
+	"session_ended": {
+		zh: wording{
+			title:   "你已被退出登录",
+			message: "这次登录已被网站结束，可能是账号有变动。",
+			advice:  "请重新登录；如果多次出现，请把本页的参考编号告诉网站客服。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "You were signed out",
+			message: "The site ended your session, perhaps because your account has changed.",
+			advice:  "Please sign in again; if this keeps happening, tell the site's support the reference on this page.",
+			button:  "Sign in again",
+		},
+	},
+	"bad_callback": {
+		zh: wording{
+			title:   "登录没有完成",
+			message: "返回的登录信息格式不正确，无法继续登录。",
+			advice:  "请重新登录；如果多次出现，请把本页的参考编号告诉网站客服。",
+			button:  "重新登录",
+		},
+		en: wording{
+			title:   "Sign-in did not finish",
+			message: "The sign-in details that came back were not in the expected form.",
+			advice:  "Please sign in again; if this keeps happening, tell the site's support the reference on this page.",
+			button:  "Sign in again",
+		},
+	},
+	"too_many_attempts": {
+		zh: wording{
+			title:   "尝试次数过多",
+			message: "短时间内多次登录没有成功，登录已暂停。",
+			advice:  "请等几分钟再试；如果仍然无法登录，请把本页的参考编号告诉网站客服。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "Too many attempts",
+			message: "Several sign-ins failed within a short time, so signing in is paused.",
+			advice:  "Please wait a few minutes and try again; if it still fails, tell the site's support the reference on this page.",
+			button:  "Try again",
+		},
+	},
+	"internal": {
+		zh: wording{
+			title:   "服务出现问题",
+			message: "服务器处理时遇到问题，操作没有完成。",
+			advice:  "请稍后再试；如果一直这样，请把本页的参考编号告诉网站客服。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "Something went wrong",
+			message: "The server ran into a problem and could not finish.",
+			advice:  "Please try again in a moment; if it stays like this, tell the site's support the reference on this page.",
+			button:  "Try again",
+		},
+	},
 	"signin_refused": {
 		zh: wording{
 			title:   "登录已取消",
@@ -438,27 +524,27 @@ var weixinTexts = map[string]struct{ zh, en wording }{
 		zh: wording{
 			title:   "应用设置有误",
 			message: "这个网站的微信登录设置有误，暂时无法登录。",
-			advice:  "请把本页的参考编号告诉网站客服，管理员可凭编号在日志中查到原因。",
+			advice:  "请把本页的参考编号告诉网站客服。",
 			button:  "再试一次",
 		},
 		en: wording{
 			title:   "The app is not set up correctly",
 			message: "A setting of this site's sign-in with Weixin is wrong, so nobody can sign in at the moment.",
-			advice:  "Please tell the site's support the reference on this page; it leads to the cause in the log.",
+			advice:  "Please tell the site's support the reference on this page.",
 			button:  "Try again",
 		},
 	},
 	"callback_mismatch": {
 		zh: wording{
-			title:   "回调地址不一致",
-			message: "微信返回的地址与应用配置的回调地址不一致，无法完成登录。",
-			advice:  "请联系管理员，核对配置项 CallbackURL 与应用的实际访问地址是否一致。",
+			title:   "登录没有回到正确的地址",
+			message: "这个网站的登录设置有误，暂时无法登录。",
+			advice:  "请把本页的参考编号告诉网站客服。",
 			button:  "再试一次",
 		},
 		en: wording{
-			title:   "The callback address does not match",
-			message: "Weixin sent the browser to an address that is not the app's configured callback.",
-			advice:  "Please ask the administrator to compare the setting CallbackURL with the address at which the app is really reached.",
+			title:   "The sign-in came back to the wrong address",
+			message: "A setting of this site's sign-in is wrong, so nobody can sign in at the moment.",
+			advice:  "Please tell the site's support the reference on this page.",
 			button:  "Try again",
 		},
 	},

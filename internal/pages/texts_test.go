@@ -15,7 +15,7 @@ var codes = []string{
 	"login_required", "method_not_allowed", "prefetch_refused", "bad_callback", "bad_state", "signin_refused", "attempt_lost",
 	"session_not_stuck", "code_rejected", "outsider", "linked_corp", "snapshot_user", "not_allowed", "setup_fault", "callback_mismatch",
 	"wecom_unavailable", "busy", "session_store", "too_many_attempts", "cross_origin", "bad_request", "not_found", "internal",
-	"signed_out", "choose",
+	"signed_out", "choose", "form_not_sent", "session_ended",
 }
 
 // ofCode is the page that a code gets.
@@ -53,6 +53,7 @@ func TestTextsAreComplete(t *testing.T) {
 				assert.NotContains(t, zh[i]+en[i], "！")
 				assert.NotContains(t, zh[i]+en[i], "%")
 				assert.NotContains(t, zh[i]+en[i], "_")
+				assert.NotContains(t, zh[i]+en[i], "CallbackURL", "that is for the log")
 			}
 			for _, sentence := range zh[1:3] { // one sentence each
 				assert.Equal(t, 1, strings.Count(sentence, "。"), sentence)
@@ -80,6 +81,8 @@ func TestTextForWeixin(t *testing.T) {
 				assert.NotContains(t, title+message+advice+button, wecom, code)
 				assert.NotContains(t, title+message+advice+button, "可见范围", code)
 				assert.NotContains(t, title+message+advice+button, "visible range", code)
+				assert.NotContains(t, title+message+advice+button, "管理员", code)
+				assert.NotContains(t, title+message+advice+button, "administrator", code)
 			}
 			for _, sentence := range []string{message, advice} {
 				assert.Equal(t, 1, strings.Count(sentence, "。")+strings.Count(sentence, "."), sentence)
