@@ -47,12 +47,11 @@ func ParseObject(data []byte) (Object, error) {
 	if text[0] != '{' {
 		return nil, errObject
 	}
-	top := make(Object)
-	s := scanner{text: text}
-	if err := s.object(top, 1); err != nil {
+	if err := check(text); err != nil {
 		return nil, err
 	}
-	return top, nil
+	o, _ := nested(text)
+	return o, nil
 }
 
 // Raw returns the JSON text of name's value. present is false if there is none
@@ -76,7 +75,7 @@ func (o Object) String(names ...string) (value string, present bool, err error) 
 		if raw[0] != '"' {
 			return "", true, wrongType(name, "a string")
 		}
-		value, err = unquote(raw)
+		err = json.Unmarshal([]byte(raw), &value)
 		return value, true, err
 	}
 	return "", false, nil
@@ -118,11 +117,8 @@ func (o Object) IntOrString(name string) (value string, present bool, err error)
 // array of strings. A null counts as absent.
 func (o Object) Strings(name string) (values []string, present bool, err error) {
 	return list(o, name, "an array of strings", func(raw string) (string, bool) {
-		if raw[0] != '"' {
-			return "", false
-		}
-		s, err := unquote(raw)
-		return s, err == nil
+		var s string
+		return s, raw[0] == '"' && json.Unmarshal([]byte(raw), &s) == nil
 	})
 }
 
@@ -160,30 +156,33 @@ func list[T any](o Object, name, want string, element func(raw string) (T, bool)
 	if raw[0] != '[' {
 		return nil, true, wrongType(name, want)
 	}
-	values := []T{}
-	s := scanner{text: raw}
-	err := s.array(1, func(raw string) error {
-		v, ok := element(raw)
-		if !ok {
-			return wrongType(name, want)
-		}
-		values = append(values, v)
-		return nil
-	})
-	if err != nil {
+	var raws []json.RawMessage
+	if err := json.Unmarshal([]byte(raw), &raws); err != nil {
 		return nil, true, err
+	}
+	values := make([]T, len(raws))
+	for i, raw := range raws {
+		if values[i], ok = element(string(raw)); !ok {
+			return nil, true, wrongType(name, want)
+		}
 	}
 	return values, true, nil
 }
 
-// nested reads an object that ParseObject has gone through as part of another.
+// nested reads an object from a text that is checked.
 func nested(raw string) (Object, bool) {
 	if raw[0] != '{' {
 		return nil, false
 	}
-	o := make(Object)
-	s := scanner{text: raw}
-	return o, s.object(o, 1) == nil
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(raw), &members); err != nil {
+		return nil, false
+	}
+	o := make(Object, len(members))
+	for key, value := range members {
+		o[key] = string(value)
+	}
+	return o, true
 }
 
 // integer reads a JSON value. What ParseInt takes and JSON does not, such as a

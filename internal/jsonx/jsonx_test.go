@@ -77,6 +77,7 @@ func TestT17_HostileBodiesAreRefused(t *testing.T) {
 		"the same key, escaped":           `{"userid":"a","\u0075serid":"canary"}`,
 		"the same key, slash escaped":     `{"a/b":1,"a\/b":2}`,
 		"the same key, far away":          `{"userid":"a"` + fillers(1000) + `,"userid":"canary"}`,
+		"the same key, behind 1e400":      `{"a":1e400,"userid":"a","userid":"canary"}`,
 		"another case":                    `{"userid":"a","UserId":"canary"}`,
 		"another case, escaped":           `{"userid":"a","\u0055serId":"canary"}`,
 		"another case first":              `{"USERID":"canary","userid":"a"}`,

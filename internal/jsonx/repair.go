@@ -63,11 +63,3 @@ func appendRepaired(out, text []byte) []byte {
 	}
 	return out
 }
-
-// escaped returns the code unit of the \u escape that text begins with, 0 if it begins with none.
-func escaped(text []byte) rune {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0
-	}
-	return unhex4(string(text[2:6]))
-}
