@@ -131,34 +131,35 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 
 // signIn goes from the code to a session, once for all deliveries of one callback.
 func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
-	return m.exchanges.do(r.Context(), in.held.ID, in.code, clientOf(r, m.proxies), func(ctx context.Context) (session, error) {
+	return m.exchanges.do(r.Context(), in.held.ID, in.code, m.callerOf(r), func(ctx context.Context) (session, bool, error) {
 		began := time.Now()
-		fresh, err := m.admit(ctx, in.code)
+		fresh, good, err := m.admit(ctx, in.code)
 		m.observe(ctx, signInEvent(err, time.Since(began)))
-		return fresh, err
+		return fresh, good, err
 	})
 }
 
-// admit exchanges the code, asks whether the person may come in, and only then makes a session.
-func (m *Middleware) admit(ctx context.Context, code string) (session, error) {
+// admit exchanges the code, asks whether the person may come in, and only then
+// makes a session. good says that the code stood for somebody.
+func (m *Middleware) admit(ctx context.Context, code string) (fresh session, good bool, err error) {
 	began := time.Now()
 	id, err := m.provider.Identify(ctx, code)
 	if err != nil {
-		return session{}, err
+		return session{}, id.names(), err
 	}
 	if id.app() != m.provider.App() || !id.names() {
-		return session{}, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
+		return session{}, false, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
 	}
 	// Not the end of the exchange: a revocation that comes while WeCom answers ends this sign-in too.
 	id.AuthenticatedAt = began
 	if f := m.permit(ctx, m.authorize, id); f != nil {
-		return session{}, f
+		return session{}, true, f
 	}
-	fresh, err := m.sessions.create(ctx, id)
+	fresh, err = m.sessions.create(ctx, id)
 	if err != nil {
-		return session{}, storeFailure(err)
+		return session{}, true, storeFailure(err)
 	}
-	return fresh, nil
+	return fresh, true, nil
 }
 
 // welcome gives the browser its new session and sends it to the page that it
@@ -189,6 +190,7 @@ func (m *Middleware) markSpent(w http.ResponseWriter, in returned) {
 	spent := in.held
 	spent.Spent, spent.Started = true, time.Now()
 	m.cookie.set(w, spent.Suffix(), m.keys.Cookie(spent), spentKept)
+	m.setMark(w, spent)
 }
 
 // startAgain begins the sign-in anew, once per action of the person: the number

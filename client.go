@@ -266,7 +266,7 @@ var operation = regexp.MustCompile(`^[0-9A-Za-z_-]+(/[0-9A-Za-z_-]+)*$`)
 func (c *Client) call(ctx context.Context, method, op string, query url.Values, body []byte) ([]byte, jsonx.Object, error) {
 	token, err := c.tokens.Token(ctx)
 	if err != nil {
-		return nil, nil, &tokenError{err}
+		return nil, nil, &tokenError{err: err}
 	}
 	for tries, renewed := 1, false; ; {
 		text, answer, err := c.send(ctx, method, op, query, body, token)
@@ -276,7 +276,7 @@ func (c *Client) call(ctx context.Context, method, op string, query url.Values, 
 			c.tokens.Invalidate(token)
 			next, tokenErr := c.tokens.Token(ctx)
 			if tokenErr != nil {
-				return nil, nil, &tokenError{tokenErr}
+				return nil, nil, &tokenError{tokenErr, true}
 			}
 			if next.equal(token) {
 				return nil, nil, err // the source has no other
@@ -292,7 +292,10 @@ func (c *Client) call(ctx context.Context, method, op string, query url.Values, 
 
 // A tokenError says that a call was not made, or has to be repeated, for want of
 // an access token.
-type tokenError struct{ err error }
+type tokenError struct {
+	err  error
+	sent bool // once, with a token that was refused
+}
 
 func (e *tokenError) Error() string { return e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }

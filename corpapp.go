@@ -161,7 +161,7 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	}
 	id, err := p.identity(answer)
 	if err != nil {
-		return Identity{}, err
+		return id, err
 	}
 	id.DeviceID = word(answer, "DeviceId")
 	id.Provider, id.CorpID, id.AppID = p.App().Provider, p.App().CorpID, p.App().AppID
@@ -172,7 +172,8 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 }
 
 // identity reads who it is from an answer of auth/getuserinfo, or of the older
-// user/getuserinfo, which spells the keys differently.
+// user/getuserinfo, which spells the keys differently. Somebody who is refused is
+// returned with the error.
 func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 	userID, err := idOf(answer, "userid", "UserId", "userId")
 	openID, openErr := idOf(answer, "openid", "OpenId", "openId")
@@ -186,7 +187,7 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 	case len(corp) > maxID || len(linked) > maxID || len(openID) > maxID || len(externalID) > maxID:
 		return Identity{}, &answerError{"auth/getuserinfo", fmt.Errorf("an id is longer than %d bytes", maxID)}
 	case slash && !p.allowLinkedCorps:
-		return Identity{}, &Failure{Status: http.StatusForbidden, Code: "linked_corp",
+		return Identity{LinkedUserID: userID}, &Failure{Status: http.StatusForbidden, Code: "linked_corp",
 			Err: errors.New("a member of a linked corp signed in, and Options.AllowLinkedCorps is not set")}
 	case slash:
 		return Identity{LinkedUserID: userID}, nil
@@ -196,7 +197,7 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 		return Identity{}, &answerError{"auth/getuserinfo", errors.New("it names nobody")}
 	case !p.allowOutsiders:
 		// WeCom answers with errcode 0 for anybody who has Weixin.
-		return Identity{}, &Failure{Status: http.StatusForbidden, Code: "outsider",
+		return Identity{OpenID: openID, ExternalUserID: externalID}, &Failure{Status: http.StatusForbidden, Code: "outsider",
 			Err: errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set")}
 	}
 	return Identity{OpenID: openID, ExternalUserID: externalID}, nil

@@ -28,7 +28,7 @@ func TestAPIErrorSaysWhatToDo(t *testing.T) {
 		{45031, []string{"reset", "Secret"}, 5 * time.Minute},
 		{50003, []string{"enable", "应用管理"}, 5 * time.Minute},
 		{45009, []string{"Options.TokenStore"}, time.Minute},
-		{45033, []string{"fewer"}, 0},
+		{45033, []string{"fewer"}, time.Second},
 		{40056, []string{"Options.AgentID", "AgentId"}, 0},
 		{301002, []string{"AgentId", "Secret"}, 0},
 		{50001, []string{"Options.CallbackURL", "可信域名", "企业微信授权登录 → 授权回调域"}, 0},

@@ -1,6 +1,7 @@
 package wecom
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -12,17 +13,44 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 const (
 	exchangeTimeout = 10 * time.Second // a whole sign-in, from the code to the session's row
+	exchangeWait    = 5 * time.Second  // the part of it that may pass before the code is sent
 	outcomeShared   = 10 * time.Second // how long a callback that comes again gets the same outcome
 	exchangeKept    = 10 * time.Minute // how long a used attempt and a used code are remembered
 
-	// WeCom locks the corp's IP after some 2,000 wrong calls in an hour.
-	failuresPerClient  = 300
-	failuresPerProcess = 1500
-	failuresWindow     = time.Hour
+	maxExchangesKept = 1 << 16
+	maxWaiting       = 1000
+)
+
+// WeCom locks a corp's IP address for an hour after some 2,000 wrong calls in an
+// hour. A process may send as many as these at once, and then one in failurePace:
+// 660 in the worst hour, so that three replicas stay below that number. Nothing
+// counts the failures of a whole fleet: a session store of scs has no counter, and
+// it would have to be asked at each sign-in. See docs/deployment.md.
+const (
+	failurePace = 12 * time.Second
+
+	failuresPerClient  = 120
+	failuresPerBrowser = 12 // that has a mark
+
+	// What is between these two is left for browsers that have a mark, so that people
+	// who signed in before still can while somebody makes up codes.
+	failuresUnmarked = 240
+	failuresInAll    = 360
+)
+
+// A mark is a cookie that a browser gets when it signs in. It grants nothing.
+const (
+	markSuffix = "known"
+	markKept   = 90 * 24 * time.Hour
+	markLeaves = 900 // bytes of a return path, so that our headers stay under 3 KiB
 )
 
 // errNoResult is for what is not ours and ended its goroutine (runtime.Goexit) instead of returning.
@@ -32,101 +60,297 @@ var errNoResult = errors.New("it ended without a result")
 var errAttemptUsed = errors.New("the attempt was used before")
 
 // exchanges makes one sign-in of many deliveries of one callback: browsers,
-// proxies and WeCom's web-views send it twice. The zero value is ready to use.
+// proxies and WeCom's web-views send it twice. It limits those that fail. The
+// zero value is ready to use.
 type exchanges struct {
 	mu       sync.Mutex
 	attempts map[[16]byte]*exchange
-	codes    map[[sha256.Size]byte]time.Time
-	failures map[string]*failureCount
+	codes    map[[sha256.Size]byte]struct{}
+	ended    []*exchange // those of attempts that ended, the oldest first
+	callers  map[string]*tally
+	all      tally
 	swept    time.Time
+
+	freed   chan struct{} // closed when an exchange ends; nil if nobody waits for that
+	waiting int
+
+	// The platform asked for a pause. When it is over, one exchange at a time goes
+	// on until one is answered in another way.
+	pause       error
+	pausedUntil time.Time
 }
 
 type exchange struct {
+	attempt [16]byte
+	code    [sha256.Size]byte
+	by      caller
+
 	done  chan struct{} // closed when fresh, err and ended are set
 	fresh session
 	err   error
-	ended time.Time
+	at    time.Time // when it ended
 }
 
-type failureCount struct {
-	since time.Time
-	n     int
+// A caller is whom a failed exchange is counted against.
+type caller struct {
+	name   string
+	marked bool
+}
+
+func (m *Middleware) callerOf(r *http.Request) caller {
+	mark, ok := m.keys.ParseCookie(m.cookie.value(r, markSuffix))
+	if ok && mark.Spent && time.Since(mark.Started) < markKept {
+		return caller{"mark " + string(mark.ID[:]), true}
+	}
+	return caller{name: clientOf(r, m.proxies)}
+}
+
+// setMark marks the browser. The mark is the cookie of the attempt that
+// succeeded, under a name and with a life of its own.
+func (m *Middleware) setMark(w http.ResponseWriter, succeeded attempt.Attempt) {
+	if len(succeeded.ReturnTo) > markLeaves {
+		return
+	}
+	mark := attempt.Attempt{ID: succeeded.ID, Spent: true, Started: time.Now()}
+	m.cookie.set(w, markSuffix, m.keys.Cookie(mark), markKept)
+}
+
+// A tally counts one caller's exchanges. Those under way count as failed until
+// they prove good: many at once would pass a limit that counts afterwards.
+type tally struct {
+	running int
+	until   time.Time // when the last failure is forgiven, one each failurePace
+}
+
+func (t *tally) failed(now time.Time) int {
+	return int((max(t.until.Sub(now), 0) + failurePace - 1) / failurePace)
+}
+
+func (t *tally) fail(now time.Time) {
+	if t.until.Before(now) {
+		t.until = now
+	}
+	t.until = t.until.Add(failurePace)
 }
 
 // do runs sign for the attempt, once, and returns its outcome to everybody who
 // asks within outcomeShared. sign has a deadline of its own: a browser that
-// leaves takes nobody with it. The caller must have checked that the browser holds the attempt's cookie.
-func (x *exchanges) do(ctx context.Context, attempt [16]byte, code, client string, sign func(context.Context) (session, error)) (session, error) {
-	e, first, err := x.join(attempt, sha256.Sum256([]byte(code)), client)
-	if err != nil {
-		return session{}, err
+// leaves takes nobody with it. It reports whether the code was good, whatever came of
+// the sign-in. The caller must have checked that the browser holds the attempt's cookie.
+func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by caller, sign func(context.Context) (fresh session, good bool, err error)) (session, error) {
+	began := time.Now()
+	timeout := time.NewTimer(exchangeWait)
+	defer timeout.Stop()
+	e := &exchange{attempt: attempt, code: sha256.Sum256([]byte(code)), by: by, done: make(chan struct{})}
+	for {
+		known, freed, err := x.join(e)
+		if err != nil {
+			return session{}, err
+		}
+		if known == e {
+			go x.run(context.WithoutCancel(ctx), e, began.Add(exchangeTimeout), sign)
+		}
+		if known != nil {
+			e = known
+			break
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+		case <-timeout.C:
+			err = errBusy()
+		}
+		x.leave()
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			return session{}, err
+		}
 	}
-	if first {
-		go x.run(context.WithoutCancel(ctx), e, client, sign)
-	}
+	timeout.Reset(exchangeTimeout + time.Second)
 	select {
 	case <-e.done:
 		return e.fresh, e.err
 	case <-ctx.Done():
 		return session{}, ctx.Err()
-	case <-time.After(exchangeTimeout + time.Second): // a Provider or an Authorizer that does not heed its context
+	case <-timeout.C: // a Provider or an Authorizer that does not heed its context
 		return session{}, fmt.Errorf("the sign-in goes on after its deadline: %w", context.DeadlineExceeded)
 	}
 }
 
-// join returns the attempt's exchange. The first to ask for it has to run it.
-func (x *exchanges) join(attempt [16]byte, code [sha256.Size]byte, client string) (e *exchange, first bool, err error) {
-	now, fresh := time.Now(), &exchange{done: make(chan struct{})}
+// join returns the attempt's exchange, which is e if e is the first: then the
+// caller has to run it. If there is no room for it now, it returns a channel to
+// wait for, and the caller has to leave.
+func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, err error) {
+	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sweep(now)
-	if e := x.attempts[attempt]; e != nil {
-		if !e.ended.IsZero() && now.Sub(e.ended) > outcomeShared {
-			return nil, false, errAttemptUsed
+	if known := x.attempts[e.attempt]; known != nil {
+		if !known.at.IsZero() && now.Sub(known.at) > outcomeShared {
+			return nil, nil, errAttemptUsed
 		}
-		return e, false, nil
+		return known, nil, nil
 	}
-	if _, sent := x.codes[code]; sent {
-		return nil, false, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
+	if _, sent := x.codes[e.code]; sent {
+		return nil, nil, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
 	}
-	if x.tooMany(client, failuresPerClient, now) || x.tooMany("", failuresPerProcess, now) {
-		return nil, false, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
+	wait, err := x.limit(e.by, now)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case wait && x.waiting == maxWaiting:
+		return nil, nil, errBusy()
+	case wait:
+		if x.freed == nil {
+			x.freed = make(chan struct{})
+		}
+		x.waiting++
+		return nil, x.freed, nil
 	}
 	if x.attempts == nil {
 		x.attempts = map[[16]byte]*exchange{}
-		x.codes = map[[sha256.Size]byte]time.Time{}
-		x.failures = map[string]*failureCount{}
+		x.codes = map[[sha256.Size]byte]struct{}{}
+		x.callers = map[string]*tally{}
 	}
-	// Wrong until it proves right: many at once would pass a limit that counts afterwards.
-	x.count(client, now)
-	x.count("", now)
-	x.attempts[attempt], x.codes[code] = fresh, now
-	return fresh, true, nil
+	if x.callers[e.by.name] == nil {
+		x.callers[e.by.name] = &tally{}
+	}
+	x.callers[e.by.name].running++
+	x.all.running++
+	x.attempts[e.attempt], x.codes[e.code] = e, struct{}{}
+	return e, nil, nil
 }
 
-func (x *exchanges) run(ctx context.Context, e *exchange, client string, sign func(context.Context) (session, error)) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+// limit says whether one more exchange has to wait for others to end, or is refused.
+func (x *exchanges) limit(by caller, now time.Time) (wait bool, err error) {
+	if now.Before(x.pausedUntil) {
+		f := asFailure(x.pause)
+		f.retryAfter = x.pausedUntil.Sub(now)
+		return false, f
+	}
+	wait = x.pause != nil && x.all.running > 0
+	own, ownLimit, limit := x.callers[by.name], failuresPerClient, failuresUnmarked
+	if by.marked {
+		ownLimit, limit = failuresPerBrowser, failuresInAll
+	}
+	if own == nil {
+		own = &tally{}
+	}
+	if own.failed(now) >= ownLimit || x.all.failed(now) >= limit {
+		return false, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
+	}
+	return wait || own.failed(now)+own.running >= ownLimit || x.all.failed(now)+x.all.running >= limit, nil
+}
+
+// errBusy says that too many others sign in.
+func errBusy() error {
+	return &Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: errors.New("too many sign-ins at the same time")}
+}
+
+func (x *exchanges) leave() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.waiting--
+}
+
+func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, sign func(context.Context) (session, bool, error)) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	var fresh session
-	err := errNoResult
+	good, err := false, errNoResult
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicked("a sign-in", p)
 		}
-		x.end(e, fresh, err, client)
+		x.end(e, fresh, good, err)
 		close(e.done)
 	}()
-	fresh, err = sign(ctx)
+	fresh, good, err = sign(ctx)
 }
 
-func (x *exchanges) end(e *exchange, fresh session, err error, client string) {
-	proven := !errors.Is(err, ErrStartOver)
+// end counts everything as failed that did not prove good. Of a code that was
+// not sent nothing is remembered.
+func (x *exchanges) end(e *exchange, fresh session, good bool, err error) {
+	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e.fresh, e.err, e.ended = fresh, err, time.Now()
-	if proven {
-		x.uncount(client)
-		x.uncount("")
+	e.fresh, e.err, e.at = fresh, err, now
+	own := x.callers[e.by.name]
+	own.running--
+	x.all.running--
+	if !good && unsent(err) {
+		x.forget(e)
+	} else {
+		x.keep(e)
+		if !good {
+			own.fail(now)
+			x.all.fail(now)
+		}
+		x.heed(good, err, now)
+	}
+	if own.running == 0 && own.failed(now) == 0 {
+		delete(x.callers, e.by.name)
+	}
+	if x.freed != nil {
+		close(x.freed)
+		x.freed = nil
+	}
+}
+
+// heed takes note of the pause that the platform asks for: 45009, 45033.
+func (x *exchanges) heed(good bool, err error, now time.Time) {
+	pause := time.Duration(0)
+	if !good && classOf(err) == errcode.Limited {
+		pause = pauseOf(err)
+	}
+	switch {
+	case pause > 0:
+		x.pause, x.pausedUntil = err, now.Add(pause)
+	case !now.Before(x.pausedUntil):
+		x.pause = nil
+	}
+}
+
+// unsent says that certainly nothing of the code was sent.
+func unsent(err error) bool {
+	var noToken *tokenError
+	if errors.As(err, &noToken) {
+		return !noToken.sent
+	}
+	var failed *upstream.Error
+	return errors.As(err, &failed) && !failed.Sent()
+}
+
+func (x *exchanges) keep(e *exchange) {
+	x.ended = append(x.ended, e)
+	if len(x.ended) > maxExchangesKept {
+		x.forgetOldest()
+	}
+}
+
+func (x *exchanges) forgetOldest() {
+	x.forget(x.ended[0])
+	x.ended[0] = nil
+	x.ended = x.ended[1:]
+}
+
+func (x *exchanges) forget(e *exchange) {
+	delete(x.attempts, e.attempt)
+	delete(x.codes, e.code)
+}
+
+// sweep forgets what is old.
+func (x *exchanges) sweep(now time.Time) {
+	for len(x.ended) > 0 && now.Sub(x.ended[0].at) > exchangeKept {
+		x.forgetOldest()
+	}
+	if now.Sub(x.swept) < time.Minute {
+		return
+	}
+	x.swept = now
+	for name, t := range x.callers {
+		if t.running == 0 && t.failed(now) == 0 {
+			delete(x.callers, name)
+		}
 	}
 }
 
@@ -138,51 +362,6 @@ func panicked(in string, p any) error {
 		what = e.Error()
 	}
 	return fmt.Errorf("panic in %s: %s\n%s", in, what, debug.Stack())
-}
-
-// sweep forgets what is old. It looks at all once a minute.
-func (x *exchanges) sweep(now time.Time) {
-	if now.Sub(x.swept) < time.Minute {
-		return
-	}
-	x.swept = now
-	for id, e := range x.attempts {
-		if !e.ended.IsZero() && now.Sub(e.ended) > exchangeKept {
-			delete(x.attempts, id)
-		}
-	}
-	for code, sent := range x.codes {
-		if now.Sub(sent) > exchangeKept {
-			delete(x.codes, code)
-		}
-	}
-	for client, c := range x.failures {
-		if now.Sub(c.since) > failuresWindow {
-			delete(x.failures, client)
-		}
-	}
-}
-
-// The failed exchanges, and those under way, are counted by client, and by "" for the whole process.
-
-func (x *exchanges) count(client string, now time.Time) {
-	c := x.failures[client]
-	if c == nil || now.Sub(c.since) > failuresWindow {
-		c = &failureCount{since: now}
-		x.failures[client] = c
-	}
-	c.n++
-}
-
-func (x *exchanges) uncount(client string) {
-	if c := x.failures[client]; c != nil && c.n > 0 {
-		c.n--
-	}
-}
-
-func (x *exchanges) tooMany(client string, limit int, now time.Time) bool {
-	c := x.failures[client]
-	return c != nil && now.Sub(c.since) <= failuresWindow && c.n >= limit
 }
 
 // clientOf names the client for the limit on failed sign-ins: the peer, or what

@@ -753,7 +753,7 @@ func TestOwnsCookie(t *testing.T) {
 	w := newWorld(t)
 	b := w.signedIn("zhangsan")
 	w.held(b, "/wecom/login")
-	require.Len(t, b.Cookies("/"), 3, "the session, a spent attempt and a pending one")
+	require.Len(t, b.Cookies("/"), 4, "the session, a mark, a spent attempt and a pending one")
 	for _, c := range b.Cookies("/") {
 		assert.True(t, w.auth.OwnsCookie(c.Name), c.Name)
 		for _, name := range []string{c.Name[1:], strings.ToLower(c.Name), "x" + c.Name, strings.Replace(c.Name, "wecom-", "wecom-0", 1)} {

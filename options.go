@@ -140,8 +140,9 @@ type Options struct {
 	EarlierStateKeys []Secret
 	// TrustedProxies are the peers whose X-Forwarded-For names the client. It
 	// is used to limit failed sign-ins and for nothing else: behind a proxy that is missing
-	// here all clients are one, and 300 made-up codes shut everybody out for an hour.
-	// Their X-Forwarded-Host helps the log to name a second host. Default: none.
+	// here all clients are one, and 120 made-up codes shut out everybody who has not signed in
+	// there before, for as long as more of them come. Their X-Forwarded-Host helps the log to
+	// name a second host. Default: none.
 	TrustedProxies []netip.Prefix
 	// DangerouslyAllowHTTP accepts a CallbackURL with http outside loopback:
 	// everybody on the network path can then take over sessions.

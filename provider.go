@@ -27,7 +27,9 @@ type Provider interface {
 	// name somebody. If a fresh sign-in by the same person can mend the failure (the code is used,
 	// expired, or its fate is unknown), the error wraps [ErrStartOver]; a
 	// *[Failure] in the error's chain is answered as it is; anything else is answered as "the
-	// sign-in service is not available".
+	// sign-in service is not available". An identity beside the error says that the
+	// code was good and only the person is refused: it does not count against the
+	// limit on failed exchanges, and is not used otherwise.
 	Identify(ctx context.Context, code string) (Identity, error)
 }
 

@@ -62,11 +62,11 @@ func (a *app) identify(ctx context.Context, code string) (wecom.Identity, error)
 	if err != nil {
 		return wecom.Identity{}, signInError(err)
 	}
+	id := wecom.Identity{Provider: errcode.Weixin, AppID: a.id, OpenID: token.OpenID, UnionID: token.UnionID}
 	if token.Snapshot {
-		return wecom.Identity{}, &wecom.Failure{Status: http.StatusForbidden, Code: "snapshot_user",
+		return id, &wecom.Failure{Status: http.StatusForbidden, Code: "snapshot_user",
 			Err: errors.New("the page was opened in Weixin's snapshot mode (快照页), whose users are not real")}
 	}
-	id := wecom.Identity{Provider: errcode.Weixin, AppID: a.id, OpenID: token.OpenID, UnionID: token.UnionID}
 	if a.profile {
 		a.fillProfile(ctx, &id, token)
 	}

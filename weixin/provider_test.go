@@ -344,10 +344,10 @@ func TestWebsiteAndAccountAreApart(t *testing.T) {
 }
 
 func TestTheCorpsOwnTextsDoNotShow(t *testing.T) {
-	fake := wecomtest.New()
-	o := fakeOptions(fake, fake.WeixinWebsite())
-	site := newSite(t, fake, website(t, o), o.Secret)
 	for errcode, want := range map[int]string{40125: "微信登录设置有误", 45011: "微信限制了", 50002: "没有访问权限", -1: "暂时无法连接微信"} {
+		fake := wecomtest.New()
+		o := fakeOptions(fake, fake.WeixinWebsite())
+		site := newSite(t, fake, website(t, o), o.Secret)
 		fake.Always("/sns/oauth2/access_token", wecomtest.Fault{ErrCode: errcode})
 		res := site.browser("xiaoming").Get("/")
 		assert.Contains(t, res.Body, want)

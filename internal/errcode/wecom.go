@@ -86,7 +86,7 @@ var wecom = map[int]Fault{
 
 	45009: {Class: Limited, Wait: time.Minute, Meaning: "too many calls, or too many with a wrong secret",
 		Remedy: "wait (a minute, an hour or a day, as the limit says); share the access token by Options.TokenStore"},
-	45033: {Class: Limited, Meaning: "too many calls at the same time",
+	45033: {Class: Limited, Wait: time.Second, Meaning: "too many calls at the same time",
 		Remedy: "call this API from fewer places at once"},
 
 	46004: {Class: Denied, Meaning: "there is no such member, or the app may not see them",
