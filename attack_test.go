@@ -292,7 +292,9 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 }
 
 // A server on a Unix socket knows no addresses: its clients are one, but not the whole process.
-func TestClientsWithoutAnAddress(t *testing.T) {
+func TestClientsWithoutAnAddress(t *testing.T) { synctest.Test(t, clientsWithoutAnAddress) }
+
+func clientsWithoutAnAddress(t *testing.T) {
 	m := fixed(t, func(o *wecom.Options) { o.Provider = seam{identify: rejectEveryCode} })
 	from := func(i int, addr string) int {
 		r := comeBack(t, m, fmt.Sprint("made", i))
