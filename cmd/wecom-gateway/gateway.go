@@ -328,7 +328,7 @@ func (g *gateway) asPage(r *http.Request, method, target string) *http.Request {
 	u, err := url.ParseRequestURI(target)
 	if target == "" || err != nil { // the latter not after described
 		// No path to return to: such a sign-in ends on the home page.
-		page.URL, page.RequestURI = &url.URL{Path: "/"}, `\`
+		page.URL, page.RequestURI = &url.URL{Path: "/"}, `/\`
 		return page
 	}
 	page.URL, page.RequestURI = &url.URL{Path: strings.TrimPrefix(u.Path, g.mount), RawQuery: u.RawQuery}, target
