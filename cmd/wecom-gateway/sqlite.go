@@ -66,34 +66,34 @@ func (s *sqliteSessions) deleteExpired(ctx context.Context) error {
 	})
 }
 
-// do runs f, and again with the file opened anew if something is missing.
+// do runs f, and again with the file opened anew if something is missing: twice, since
+// another gateway may be making the file at the same time.
 func (s *sqliteSessions) do(ctx context.Context, f func(*sqliteDB) error) error {
 	var failed *sqliteDB
-	for {
-		if err := s.open(ctx, failed); err != nil {
+	for attempt := 1; ; attempt++ {
+		err := s.open(ctx, failed)
+		if err == nil {
+			s.mu.RLock()
+			failed, err = s.db, sql.ErrConnDone
+			if s.db != nil {
+				err = f(s.db)
+			}
+			s.mu.RUnlock()
+		}
+		if attempt == 3 || !missing(err) || ctx.Err() != nil {
 			return err
 		}
-		s.mu.RLock()
-		db, err := s.db, sql.ErrConnDone
-		if db != nil {
-			err = f(db)
-		}
-		s.mu.RUnlock()
-		if failed != nil || !missing(err) || ctx.Err() != nil {
-			return err
-		}
-		failed = db
 	}
 }
 
-// missing says whether an error may come from a file or a table that was deleted.
+// missing says whether an error may come from a file or a table that was deleted, or is being made.
 func missing(err error) bool {
 	var failure *sqlite.Error
 	if !errors.As(err, &failure) {
-		return false
+		return errors.Is(err, sql.ErrConnDone)
 	}
 	switch failure.Code() & 0xff {
-	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR:
+	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY:
 		return true
 	}
 	return false
