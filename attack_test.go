@@ -275,6 +275,7 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 				o.TrustedProxies = tt.trusted
 				o.Provider = seam{identify: rejectEveryCode}
 			})
+			clear(tt.trusted) // New has a copy
 			from := func(i int, peer, forwarded string) int {
 				r := comeBack(t, m, fmt.Sprint("made", i))
 				r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(peer), 1234).String()

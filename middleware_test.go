@@ -559,7 +559,9 @@ func TestOptional(t *testing.T) {
 	b := w.fake.Browser(site, h).SignInAs("lisi")
 	assert.Equal(t, `hello "" false /page`, b.Get("/page").Body)
 	assert.Equal(t, `hello "lisi" true /page`, b.Get("/wecom/login?return_to=/page").Body)
-	assert.Equal(t, `hello "lisi" true /page`, b.Get("/page").Body)
+	res := b.Get("/page")
+	assert.Equal(t, `hello "lisi" true /page`, res.Body)
+	assert.Equal(t, "Cookie", res.Header.Get("Vary"))
 }
 
 func TestRoutes(t *testing.T) {

@@ -243,15 +243,28 @@ func TestOptionsReportEveryMistakeAtOnce(t *testing.T) {
 	}
 }
 
+// What the caller does with its slices afterwards changes nothing, and New writes into none of
+// them. TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly shows it of TrustedProxies.
 func TestOptionsAreCopied(t *testing.T) {
 	o := sound()
 	o.DomainProof = []string{"WW_verify_one.txt"}
+	o.StateKey = wecom.NewSecret(strings.Repeat("k", 32))
+	keys := make([]wecom.Secret, 2)
+	keys[0] = wecom.NewSecret(strings.Repeat("e", 32))
+	o.EarlierStateKeys = keys[:1]
 	m, err := wecom.New(o)
 	require.NoError(t, err)
+	assert.Empty(t, keys[1].Reveal())
 	o.DomainProof[0] = "WW_verify_two.txt"
 	res := do(m.Handler(nil), request("GET", "/WW_verify_one.txt"))
 	assert.Equal(t, 200, res.Code)
 	assert.Equal(t, "one", res.Body.String())
+
+	staff := []*wecom.Middleware{fixed(t)}
+	either := wecom.AnyOf(staff...)
+	session := sessionOf(do(staff[0].Routes(), comeBack(t, staff[0], "zhangsan")))
+	staff[0] = m
+	assert.True(t, isIn(either(hello()), session))
 }
 
 func TestOptionsNeedKeyedLiterals(t *testing.T) {

@@ -398,7 +398,7 @@ func (c *rechecks) due(person string, signedIn time.Time) bool {
 	default:
 		return false // the next request tries again
 	}
-	if len(c.last) > 10_000 && now.Sub(c.swept) >= c.every { // not at each call: there may be more people than that
+	if now.Sub(c.swept) >= c.every {
 		c.swept = now
 		for p, t := range c.last {
 			if now.Sub(t) >= c.every {

@@ -64,7 +64,6 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 		return &Failure{Status: http.StatusForbidden, Code: "cross_origin"}
 	}
 	if err := m.sessions.end(w, r, s); err != nil {
-		w.Header().Del("Set-Cookie")
 		return storeFailure(err)
 	}
 	// Without the attempts that were spent, the next page is a sign-in and not

@@ -200,7 +200,7 @@ func (s *sessions) claimTouch(key string, now time.Time) bool {
 	if now.Sub(s.touched[key]) <= s.idle/10 {
 		return false
 	}
-	if len(s.touched) > 10_000 && now.Sub(s.swept) > s.idle/10 { // not at each call: there may be more people than that
+	if now.Sub(s.swept) > s.idle/10 {
 		s.swept = now
 		for k, t := range s.touched {
 			if now.Sub(t) > s.idle/10 {

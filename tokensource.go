@@ -147,21 +147,18 @@ type tokenSource struct {
 	storeDown bool // the flight's own: flights follow one another
 }
 
-// A cachedToken counts its life by the monotonic clock, which no step of the
-// host's clock moves.
+// A cachedToken's times have the monotonic clock, which no step of the host's
+// clock moves.
 type cachedToken struct {
 	Token
-	since       time.Time
-	early, life time.Duration // from since: when to refresh, when it ends
+	early time.Time // when to refresh
 }
 
 func newCachedToken(value Secret, since time.Time, life time.Duration) *cachedToken {
 	life = min(max(life, minTokenLife), maxTokenLife)
 	return &cachedToken{
 		Token: Token{Value: value, Expires: since.Add(life)},
-		since: since,
-		early: jitter(life, 0.90, 0.95),
-		life:  life,
+		early: since.Add(jitter(life, 0.90, 0.95)),
 	}
 }
 
@@ -170,7 +167,7 @@ func (c *cachedToken) left() time.Duration {
 	if c == nil {
 		return 0
 	}
-	return c.life - time.Since(c.since)
+	return time.Until(c.Expires)
 }
 
 func (t Token) equal(u Token) bool { return t.Value.Reveal() == u.Value.Reveal() }
@@ -188,7 +185,7 @@ type tokenReport struct {
 }
 
 func (s *tokenSource) Token(ctx context.Context) (Token, error) {
-	if c := s.cached.Load(); c != nil && time.Since(c.since) < c.early {
+	if c := s.cached.Load(); c != nil && time.Now().Before(c.early) {
 		return c.Token, nil
 	}
 	c, f, err := s.join()
@@ -213,7 +210,7 @@ func (s *tokenSource) join() (*cachedToken, *tokenFlight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.cached.Load()
-	due := c == nil || time.Since(c.since) >= c.early
+	due := c == nil || !time.Now().Before(c.early)
 	if due && s.flight == nil && !time.Now().Before(s.retryAt) {
 		s.flight = &tokenFlight{done: make(chan struct{})}
 		go s.fly(s.flight, c, s.rejected)

@@ -926,6 +926,40 @@ func TestF20_LifeOfAStoredToken(t *testing.T) {
 	}
 }
 
+// A step of the host's clock neither ends a token nor prolongs it.
+func TestF20_LivesAreCountedByTheMonotonicClock(t *testing.T) {
+	store := newSharedStore()
+	store.put("stored", token("stored", time.Now().Add(time.Hour).Round(0)))
+	for _, key := range []string{"fetched", "stored"} {
+		var up issuer
+		tok, err := wecom.NewTokenSource(key, store, up.fetch).Token(t.Context())
+		require.NoError(t, err)
+		assert.NotEqual(t, tok.Expires.Round(0), tok.Expires, key)
+	}
+}
+
+// A report counts for as long as a store may hold the token: two hours.
+func TestReportsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		var up issuer
+		src := wecom.NewTokenSource("k", store, up.fetch)
+		report := func() {
+			tok, err := src.Token(t.Context())
+			require.NoError(t, err)
+			src.Invalidate(tok)
+		}
+		report()
+		reported := token("token-1", time.Now().Add(4*time.Hour))
+		store.put("k", reported)
+		assert.Equal(t, "token-2", callToken(src), "not the one that was reported")
+		time.Sleep(2*time.Hour + time.Minute)
+		report()
+		store.put("k", reported)
+		assert.Equal(t, "token-1", callToken(src))
+	})
+}
+
 func TestF25_PanicInFetch(t *testing.T) {
 	var nothing map[string]string
 	for name, fail := range map[string]func(){

@@ -390,4 +390,7 @@ func TestAllAtOnce(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+	assert.Equal(t, 80, fake.Calls("user/get"))
+	res := fake.Browser(origin, app(fake, c.client)).SignInAs("lisi").Get("/")
+	assert.Equal(t, 200, res.Status, res.Body)
 }
