@@ -597,7 +597,7 @@ func TestNew(t *testing.T) {
 		o    events.Options
 		want []string
 	}{
-		{"nothing", events.Options{}, []string{"Token is missing", "EncodingAESKey: want the 43", "whose events"}},
+		{"nothing", events.Options{}, []string{"Token: want the letters", "EncodingAESKey: want the 43", "whose events"}},
 		{"half of an earlier pair", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey), ReceiveIDs: []string{"ww1"}, EarlierToken: secret("x")}, []string{"EarlierEncodingAESKey"}},
 		{"a key of 42", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey[1:]), ReceiveIDs: []string{"ww1"}}, []string{"EncodingAESKey"}},
 		{"a middleware that is none", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey), Middlewares: []*wecom.Middleware{nil, {}}}, []string{"Middlewares[0]", "Middlewares[1]"}},

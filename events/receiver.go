@@ -80,8 +80,8 @@ func New(o Options) (*Receiver, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%sEncodingAESKey: want the 43 letters and digits of the admin console's page 设置API接收", name))
 		}
-		if token.Reveal() == "" {
-			errs = append(errs, fmt.Errorf("%sToken is missing: it stands on the admin console's page 设置API接收", name))
+		if !isToken(token.Reveal()) {
+			errs = append(errs, fmt.Errorf("%sToken: want the letters and digits, 32 at most, of the admin console's page 设置API接收", name))
 		}
 		e.keys = append(e.keys, keys{token.Reveal(), aes})
 	}
@@ -108,6 +108,12 @@ func New(o Options) (*Receiver, error) {
 	e.later.receiver = e
 	e.hook = hook{call: o.OnEvent, log: e.log}
 	return e, nil
+}
+
+// isToken says whether the admin console would take s: what was copied with a
+// blank or a quote signs nothing.
+func isToken(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // ServeHTTP verifies the URL (GET) and receives an event (POST). A request that

@@ -25,6 +25,7 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"upstream", c.checkUpstream},
+		{"events (Token and EncodingAESKey have the right form)", c.checkEvents},
 	}
 	status := 0
 	for _, one := range checks {
@@ -63,6 +64,14 @@ func (s *stores) checkTokens(ctx context.Context) error {
 		if !errors.Is(err, errNone) {
 			return hint(err)
 		}
+	}
+	return nil
+}
+
+// checkEvents has nothing to look at: a pair that cannot work ends the program before.
+func (c *config) checkEvents(context.Context) error {
+	if !c.hasEvents() {
+		return errNone
 	}
 	return nil
 }

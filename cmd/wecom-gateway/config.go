@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/allow"
+	"github.com/wecomauth/wecom/events"
 )
 
 // A setting is a variable of the environment and the flag of the same name.
@@ -46,6 +48,10 @@ var all = []setting{
 	{name: "WECOM_SESSION_LIFETIME", fallback: "12h", usage: "how long a sign-in lasts"},
 	{name: "WECOM_IDLE_TIMEOUT", usage: "ends a session that was not used for that long; default: none"},
 	{name: "WECOM_RECHECK", usage: "how often a member is looked up again, such as 10m; default: never"},
+	{name: "WECOM_EVENT_TOKEN", usage: "Token of the admin console's page 设置API接收; with the next one, WeCom's events at /wecom/events end sessions", secret: true},
+	{name: "WECOM_EVENT_AES_KEY", usage: "EncodingAESKey of the same page", secret: true},
+	{name: "WECOM_EARLIER_EVENT_TOKEN", usage: "Token that is accepted too, while it is changed", secret: true},
+	{name: "WECOM_EARLIER_EVENT_AES_KEY", usage: "EncodingAESKey that is accepted too", secret: true},
 	{name: "WECOM_MEMBERS", fallback: "all", usage: "all, visible (in the app's visible range, 可见范围) or active (that, and neither disabled nor gone)"},
 	{name: "WECOM_ALLOW_USERS", usage: "user ids, separated by commas; with the next two, whoever fits one of them may come in"},
 	{name: "WECOM_ALLOW_DEPARTMENTS", usage: "department ids; those below them count"},
@@ -216,6 +222,8 @@ type config struct {
 	corpID, agentID, scope, language, mount, home string
 	secret, stateKey                              wecom.Secret
 	earlierKeys                                   []wecom.Secret
+	eventToken, eventKey                          wecom.Secret
+	earlierEventToken, earlierEventKey            wecom.Secret
 	endpoints                                     wecom.Endpoints
 	metricsAddr                                   string
 	logLevel                                      slog.Level
@@ -239,10 +247,17 @@ func (s settings) parse() (config, mistakes) {
 		language:     v["WECOM_LANGUAGE"],
 		proofs:       list(v["WECOM_DOMAIN_PROOF"]),
 		stateKey:     wecom.NewSecret(v["WECOM_STATE_KEY"]),
+		eventToken:   wecom.NewSecret(v["WECOM_EVENT_TOKEN"]),
+		eventKey:     wecom.NewSecret(v["WECOM_EVENT_AES_KEY"]),
 		sessionStore: v["WECOM_SESSION_STORE"],
 		tokenStore:   v["WECOM_TOKEN_STORE"],
 		metricsAddr:  v["WECOM_METRICS_ADDR"],
 		endpoints:    wecom.Endpoints{API: v["WECOM_API_URL"], Authorize: v["WECOM_AUTHORIZE_URL"], WebLogin: v["WECOM_WEB_LOGIN_URL"]},
+	}
+	c.earlierEventToken = wecom.NewSecret(v["WECOM_EARLIER_EVENT_TOKEN"])
+	c.earlierEventKey = wecom.NewSecret(v["WECOM_EARLIER_EVENT_AES_KEY"])
+	if c.hasEvents() && v["WECOM_MEMBERS"] == "all" {
+		c.warnings = append(c.warnings, "WECOM_MEMBERS: with all, somebody who was taken out of the visible range can sign in again at once; active prevents that")
 	}
 	for _, key := range list(v["WECOM_EARLIER_STATE_KEYS"]) {
 		c.earlierKeys = append(c.earlierKeys, wecom.NewSecret(key))
@@ -437,7 +452,7 @@ func (c *config) parseCallback(wrong *mistakes) {
 		return
 	}
 	switch name := path.Base(u.Path); name {
-	case "auth", "forward", "readyz":
+	case "auth", "events", "forward", "readyz":
 		wrong.add("WECOM_CALLBACK_URL", "its last element %q is the name of another own route", name)
 	}
 	c.callback = u
@@ -461,6 +476,26 @@ func (c *config) options(s *stores, counts *metrics, log *slog.Logger) wecom.Opt
 		StateKey: c.stateKey, EarlierStateKeys: c.earlierKeys,
 		TrustedProxies: c.proxies, DangerouslyAllowHTTP: c.allowHTTP,
 	}
+}
+
+func (c *config) hasEvents() bool {
+	return c.eventToken.Reveal()+c.eventKey.Reveal()+c.earlierEventToken.Reveal()+c.earlierEventKey.Reveal() != ""
+}
+
+// receiver takes WeCom's events; nil if none are wanted. auth is nil if it could not be made.
+func (c *config) receiver(auth *wecom.Middleware, log *slog.Logger) (http.Handler, error) {
+	if !c.hasEvents() {
+		return nil, nil
+	}
+	o := events.Options{
+		Token: c.eventToken, EncodingAESKey: c.eventKey,
+		EarlierToken: c.earlierEventToken, EarlierEncodingAESKey: c.earlierEventKey,
+		ReceiveIDs: []string{c.corpID}, Logger: log,
+	}
+	if auth != nil {
+		o.Middlewares = []*wecom.Middleware{auth}
+	}
+	return events.New(o)
 }
 
 // reachable is how this machine's browser spells addr.
@@ -508,7 +543,7 @@ func (m mistakes) has(name string) bool {
 	return slices.ContainsFunc(m, func(s string) bool { return strings.HasPrefix(s, name+":") })
 }
 
-// addOptions adds what wecom.New refuses.
+// addOptions adds what wecom.New or events.New refuses.
 func (m *mistakes) addOptions(err error) {
 	if err == nil {
 		return
@@ -539,6 +574,8 @@ var variables = map[string]string{
 	"MountPath": "WECOM_MOUNT_PATH", "HomePath": "WECOM_HOME_PATH", "Scope": "WECOM_SCOPE", "Language": "WECOM_LANGUAGE",
 	"SessionLifetime": "WECOM_SESSION_LIFETIME", "IdleTimeout": "WECOM_IDLE_TIMEOUT", "Recheck": "WECOM_RECHECK",
 	"DomainProof": "WECOM_DOMAIN_PROOF", "StateKey": "WECOM_STATE_KEY", "EarlierStateKeys": "WECOM_EARLIER_STATE_KEYS",
+	"Token": "WECOM_EVENT_TOKEN", "EncodingAESKey": "WECOM_EVENT_AES_KEY",
+	"EarlierToken": "WECOM_EARLIER_EVENT_TOKEN", "EarlierEncodingAESKey": "WECOM_EARLIER_EVENT_AES_KEY",
 	"TokenStore":    "WECOM_TOKEN_STORE",
 	"Endpoints.API": "WECOM_API_URL", "Endpoints.Authorize": "WECOM_AUTHORIZE_URL", "Endpoints.WebLogin": "WECOM_WEB_LOGIN_URL",
 	"DangerouslyAllowHTTP": "WECOM_DANGEROUSLY_ALLOW_HTTP",

@@ -42,7 +42,7 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_UPSTREAM":               {"nonsense", "127.0.0.1:3000", "ftp://127.0.0.1/", "http://", "http://user:CANARY@127.0.0.1/", "http://127.0.0.1/?a=b", "http://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:0"},
 		"WECOM_CORP_ID":                {"ww/../x", "企业"},
 		"WECOM_AGENT_ID":               {"x", "-1"},
-		"WECOM_CALLBACK_URL":           {"nonsense", "/wecom/callback", "http://app.example.com/wecom/callback", "https://app.example.com/callback", "https://app.example.com/", "https://app.example.com", "https://app.example.com/wecom/auth", "https://app.example.com/wecom/login", "https://app.example.com/wecom/callback?x=1", "https://u:CANARY@app.example.com/wecom/callback"},
+		"WECOM_CALLBACK_URL":           {"nonsense", "/wecom/callback", "http://app.example.com/wecom/callback", "https://app.example.com/callback", "https://app.example.com/", "https://app.example.com", "https://app.example.com/wecom/auth", "https://app.example.com/wecom/events", "https://app.example.com/wecom/login", "https://app.example.com/wecom/callback?x=1", "https://u:CANARY@app.example.com/wecom/callback"},
 		"WECOM_MOUNT_PATH":             {"app", "/app/", "/other"},
 		"WECOM_HOME_PATH":              {"//evil.example", "home", "/wecom/login"},
 		"WECOM_TRUSTED_PROXIES":        {"nonsense", "10.0.0.0/33", "10.0.0.1,nonsense", "fe80::1%eth0", "localhost", "::ffff:10.0.0.0/104", "::ffff:10.0.0.7"},
@@ -123,7 +123,8 @@ func TestUnknownVariablesAreRefused(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	status, stdout, _ := runOnce(t, []string{"WECOM_CORP_ID=fromenv", "WECOM_AGENT_ID=1"}, "-print-config", "-corp-id", "fromflag", "-secret=CANARY",
-		"-session-store", "postgres://u:CANARY@h/db?sslpassword=CANARY&x=1", "-token-store", "redis://:CANARY@h/0", "-state-key", "CANARY", "-earlier-state-keys", "CANARY,CANARY")
+		"-session-store", "postgres://u:CANARY@h/db?sslpassword=CANARY&x=1", "-token-store", "redis://:CANARY@h/0", "-state-key", "CANARY", "-earlier-state-keys", "CANARY,CANARY",
+		"-event-token", "CANARY", "-event-aes-key", "CANARY", "-earlier-event-token", "CANARY", "-earlier-event-aes-key", "CANARY")
 	assert.Equal(t, 0, status)
 	assert.Contains(t, stdout, "WECOM_CORP_ID=fromflag\n")
 	assert.Contains(t, stdout, "WECOM_AGENT_ID=1\n")
@@ -179,6 +180,9 @@ func TestCheck(t *testing.T) {
 	}{
 		{"all is well", []string{"WECOM_SESSION_STORE=sqlite:" + filepath.Join(t.TempDir(), "s.db"), "WECOM_TOKEN_STORE=sqlite:" + filepath.Join(t.TempDir(), "t.db")}, 0, nil},
 		{"no upstream", []string{"WECOM_UPSTREAM="}, 0, []string{"none    upstream"}},
+		{"no events", nil, 0, []string{"none    events"}},
+		{"events", []string{"WECOM_EVENT_TOKEN=" + eventToken, "WECOM_EVENT_AES_KEY=" + eventKey}, 0, []string{"ok      events", "warning WECOM_MEMBERS"}},
+		{"events for active members", []string{"WECOM_EVENT_TOKEN=" + eventToken, "WECOM_EVENT_AES_KEY=" + eventKey, "WECOM_MEMBERS=active"}, 0, []string{"ok      events"}},
 		{"wrong secret", []string{"WECOM_SECRET=CANARY"}, 1, []string{"failed  WeCom", "errcode 40001", "WECOM_SECRET"}},
 		{"wrong agent", []string{"WECOM_AGENT_ID=9999999"}, 1, []string{"failed  WeCom"}},
 		{"upstream away", []string{"WECOM_UPSTREAM=" + gone.URL}, 1, []string{"failed  upstream"}},

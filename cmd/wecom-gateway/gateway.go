@@ -23,6 +23,7 @@ type gateway struct {
 	auth     *wecom.Middleware
 	own      http.Handler           // the middleware's routes, and 404 for what is like them
 	app      http.Handler           // what is protected
+	events   http.Handler           // what WeCom posts; nil: nothing
 	session  http.Handler           // 204 or 401
 	forward  http.Handler           // 204, or what app would have answered
 	proxy    *httputil.ReverseProxy // nil: no upstream
@@ -40,10 +41,11 @@ type gateway struct {
 	stopping atomic.Bool
 }
 
-func newGateway(c config, auth *wecom.Middleware, s *stores, counts *metrics, log *slog.Logger) *gateway {
+func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stores, counts *metrics, log *slog.Logger) *gateway {
 	g := &gateway{
 		auth:     auth,
 		own:      auth.Routes(),
+		events:   receiver,
 		callback: strings.TrimPrefix(c.callback.Path, c.mount),
 		mount:    c.mount,
 		scheme:   c.callback.Scheme,
@@ -93,6 +95,8 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.forwardAuth(w, r)
 	case "login":
 		g.login(w, r)
+	case "events":
+		g.events.ServeHTTP(w, r)
 	case "app":
 		g.app.ServeHTTP(w, r)
 	default:
@@ -115,6 +119,10 @@ func (g *gateway) route(r *http.Request) string {
 			switch name {
 			case "auth", "forward", "login", "readyz", "logout", "signed-out", "attempt", "session":
 				return name
+			case "events":
+				if g.events != nil {
+					return name
+				}
 			}
 		}
 	}

@@ -117,7 +117,7 @@ func must[T any](v T, err error) T {
 // sign-in, and with one none reaches it that lies in our folder.
 func TestT15_PathSpellings(t *testing.T) {
 	w := newWorld(t)
-	g := w.start("WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt")
+	g := w.start("WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt", "WECOM_EVENT_TOKEN="+eventToken, "WECOM_EVENT_AES_KEY="+eventKey)
 	c := g.signedIn()
 	anonymous := g.client()
 	open := map[string]bool{"/healthz": true, "/WW_verify_AbCd1234.txt": true, "/wecom/signed-out": true}
@@ -175,6 +175,9 @@ func TestT15_PathSpellings(t *testing.T) {
 		{`/wecom\auth`, true},
 		{"/wecom/auth/x", true},
 		{"/wecom/readyz/../../admin", true},
+		{"/wecom/events", true},
+		{"/wecom/events/../../admin", true},
+		{"/wecom/%65vents", true},
 		{"/wecom;x=1/auth", true},
 		{"/;x/wecom;y/auth", true},
 		{"/admin/..;/wecom/auth", true},

@@ -61,6 +61,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	counts := newMetrics()
 	auth, err := wecom.New(c.options(stores, counts, log))
 	wrong.addOptions(err)
+	receiver, err := c.receiver(auth, log)
+	wrong.addOptions(err)
 	if len(wrong) > 0 {
 		wrong.print(stderr, c)
 		return 2
@@ -71,7 +73,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if do.check {
 		return check(ctx, c, auth, stores, stdout)
 	}
-	g := newGateway(c, auth, stores, counts, log)
+	g := newGateway(c, auth, receiver, stores, counts, log)
 	if err := serve(ctx, c, g, listener, log); err != nil {
 		log.Error("the gateway ends", "cause", err.Error())
 		return 1
