@@ -127,17 +127,22 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	return created, s.put(ctx, s.key(s.kind(), created.token), encodeRow(created), created.expires)
 }
 
-// attach makes the browser carry the new session. old is the session that the request came with.
+// attach makes the browser carry the new session. old is the session that the request came with:
+// if attach fails, the browser still has that one. So what it replaces is deleted last.
 func (s *sessions) attach(w http.ResponseWriter, r *http.Request, fresh, old session) error {
 	if s.manager != nil {
 		if err := s.attachCarried(w, r, fresh); err != nil {
 			return err
 		}
-	} else {
-		s.cookie.set(w, "", fresh.token, time.Until(fresh.expires))
 	}
 	if old.live() && old.token != fresh.token {
-		return s.delete(r.Context(), old.token)
+		// What carried it is gone: a row that stays is within nobody's reach.
+		if err := s.delete(r.Context(), old.token); err != nil && s.manager == nil {
+			return err
+		}
+	}
+	if s.manager == nil {
+		s.cookie.set(w, "", fresh.token, time.Until(fresh.expires))
 	}
 	return nil
 }
@@ -169,12 +174,13 @@ func (s *sessions) end(w http.ResponseWriter, r *http.Request, old session) erro
 }
 
 func (s *sessions) delete(ctx context.Context, token string) error {
-	if s.idle > 0 {
-		if err := s.del(ctx, s.key('i', token)); err != nil {
-			return err
-		}
+	if err := s.del(ctx, s.store, s.key(s.kind(), token)); err != nil {
+		return err
 	}
-	return s.del(ctx, s.key(s.kind(), token))
+	if s.idle > 0 {
+		_ = s.del(ctx, s.store, s.key('i', token)) // it grants nothing alone
+	}
+	return nil
 }
 
 // touch reports whether the session was used within the idle time-out, and
@@ -288,14 +294,14 @@ func (s *sessions) commit(ctx context.Context, key string, row []byte, expires t
 	return s.store.Commit(key, row, expires)
 }
 
-func (s *sessions) del(ctx context.Context, key string) error {
+func (s *sessions) del(ctx context.Context, store scs.Store, key string) error {
 	_, err := waitFor(context.WithoutCancel(ctx), s, "store_delete", s.direct, func(ctx context.Context) (struct{}, error) {
-		if c, ok := s.store.(interface {
+		if c, ok := store.(interface {
 			DeleteCtx(context.Context, string) error
 		}); ok {
 			return struct{}{}, c.DeleteCtx(ctx, key)
 		}
-		return struct{}{}, s.store.Delete(key)
+		return struct{}{}, store.Delete(key)
 	})
 	return err
 }
@@ -395,13 +401,18 @@ func (s *sessions) load(r *http.Request) (context.Context, error) {
 // undecodable says that Load failed for what the session holds, after an upgrade
 // perhaps, and not for the store: that is no session, or the browser would be shut out for ever.
 func (s *sessions) undecodable(ctx context.Context, token string) bool {
-	sum := sha256.Sum256([]byte(token)) // checkManager insists on HashTokenInStore
-	row, found, err := findRow(ctx, s.manager.Store, base64.RawURLEncoding.EncodeToString(sum[:]))
+	row, found, err := findRow(ctx, s.manager.Store, managersKey(token))
 	if err != nil || !found {
 		return false
 	}
 	_, _, err = s.manager.Codec.Decode(row)
 	return err != nil
+}
+
+// managersKey is how the manager names its row: checkManager insists on HashTokenInStore.
+func managersKey(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // saving wraps next so that the application's session is saved if it was loaded here.
@@ -420,36 +431,75 @@ func (s *sessions) saving(next http.Handler) http.Handler {
 	})
 }
 
-// attachCarried puts the token into the application's session under a new name.
-// What another person's session held is cleared first: the owner's hash stays
-// beside the token so that this works after a logout too.
+// attachCarried puts the token into an application's session with a new name. What
+// another person's session held is left behind: the owner's hash stays beside the
+// token so that this works after a logout too. Until the new row is written, the old one and what
+// the request's context holds stay as they are: LoadAndSave, if it stands outside, saves that whatever we answer.
 func (s *sessions) attachCarried(w http.ResponseWriter, r *http.Request, fresh session) error {
 	ctx := r.Context()
 	sum := sha256.Sum256([]byte(fresh.id.Key()))
 	owner := base64.RawURLEncoding.EncodeToString(sum[:12])
 	_, before, known := strings.Cut(s.manager.GetString(ctx, s.carried), ".")
-	type cookie struct {
+	values := map[string]any{}
+	if !known || before == owner {
+		for _, key := range s.manager.Keys(ctx) {
+			values[key] = s.manager.Get(ctx, key)
+		}
+	}
+	values[s.carried] = fresh.token + "." + owner
+
+	type written struct {
+		ctx     context.Context
 		token   string
 		expires time.Time
 	}
-	c, err := waitFor(ctx, s, "store_commit", false, func(context.Context) (c cookie, err error) {
-		if known && before != owner {
-			if err := s.manager.Clear(ctx); err != nil {
-				return c, err
-			}
+	next, err := waitFor(ctx, s, "store_commit", false, func(ctx context.Context) (n written, err error) {
+		if n.ctx, err = s.manager.Load(valueless{ctx}, ""); err != nil {
+			return n, err
 		}
-		if err := s.manager.RenewToken(ctx); err != nil {
-			return c, err
+		for key, value := range values {
+			s.manager.Put(n.ctx, key, value)
 		}
-		s.manager.Put(ctx, s.carried, fresh.token+"."+owner)
-		c.token, c.expires, err = s.manager.Commit(ctx)
-		return c, err
+		n.token, n.expires, err = s.manager.Commit(n.ctx)
+		return n, err
 	})
-	if err == nil && loadedHere(ctx) {
-		s.manager.WriteSessionCookie(ctx, w, c.token, c.expires)
+	if err != nil {
+		return err
 	}
-	return err
+	if old := s.manager.Token(ctx); old != "" {
+		if err := s.del(ctx, s.manager.Store, managersKey(old)); err != nil {
+			_ = s.del(ctx, s.manager.Store, managersKey(next.token))
+			return err
+		}
+	}
+	if loadedHere(ctx) {
+		s.manager.WriteSessionCookie(next.ctx, w, next.token, next.expires)
+		return nil
+	}
+	// LoadAndSave writes what the context holds, and its cookie: ours has shown that the store takes it.
+	_ = s.del(ctx, s.manager.Store, managersKey(next.token))
+	renamed := *s.manager
+	renamed.Store = noRows{} // the old row is gone
+	if err := renamed.Clear(ctx); err != nil {
+		return err
+	}
+	for key, value := range values {
+		s.manager.Put(ctx, key, value)
+	}
+	return renamed.RenewToken(ctx)
 }
+
+// valueless hides the application's session from its manager.
+type valueless struct{ context.Context }
+
+func (valueless) Value(any) any { return nil }
+
+// noRows is a store without rows.
+type noRows struct{}
+
+func (noRows) Find(string) ([]byte, bool, error)      { return nil, false, nil }
+func (noRows) Commit(string, []byte, time.Time) error { return nil }
+func (noRows) Delete(string) error                    { return nil }
 
 // checkManager says why an application's session manager cannot carry a sign-in.
 func checkManager(m *scs.SessionManager, https bool, callbackPath string) error {

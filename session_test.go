@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -754,4 +755,106 @@ func sessionCookie(b *wecomtest.Browser) string {
 		}
 	}
 	return ""
+}
+
+// A store that fails once during a sign-in: an error's cookies open nothing, and the
+// browser still has the session that it had. The next try signs in.
+func TestF22_AStoreFailsOnceDuringASecondSignIn(t *testing.T) {
+	manager := scs.New() // one is enough: what it keeps is in the store
+	manager.HashTokenInStore = true
+	manager.Cookie.Name, manager.Cookie.Secure = "__Host-session", true
+	for name, change := range map[string]func(*wecom.Options) func(http.Handler) http.Handler{
+		"own cookie": func(o *wecom.Options) func(http.Handler) http.Handler {
+			o.IdleTimeout = time.Hour
+			return func(h http.Handler) http.Handler { return h }
+		},
+		"scs session": func(o *wecom.Options) func(http.Handler) http.Handler {
+			o.Sessions = manager
+			return func(h http.Handler) http.Handler { return h }
+		},
+		"scs session, LoadAndSave outside": func(o *wecom.Options) func(http.Handler) http.Handler {
+			o.Sessions = manager
+			return o.Sessions.LoadAndSave
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, op := range []string{"commit", "delete"} {
+				for n := 1; ; n++ {
+					store := &failingOnce{Store: memstore.NewWithCleanupInterval(0)}
+					var outside func(http.Handler) http.Handler
+					m := fixed(t, func(o *wecom.Options) {
+						outside = change(o)
+						o.SessionStore = store
+						if o.Sessions != nil {
+							o.Sessions.Store = store
+						}
+					})
+					app := outside(m.Handler(hello()))
+					with := func(r *http.Request, cookies []*http.Cookie) *httptest.ResponseRecorder {
+						r.Header.Set("Cookie", cookieHeader(cookies))
+						return do(app, r)
+					}
+					held := signInThrough(t, app, "zhangsan")
+					require.Contains(t, with(request("GET", "/"), held).Body.String(), "zhangsan")
+					start := with(request("GET", "/wecom/login"), held)
+					back := request("GET", "/wecom/callback?code=lisi&state="+stateOf(t, start.Header().Get("Location")))
+					store.op, store.n = op, n
+					done := with(back, append(start.Result().Cookies(), held...))
+					if store.n > 0 { // there is no such operation
+						require.Greater(t, n, 1)
+						break
+					}
+					if done.Code < 400 {
+						require.Contains(t, with(request("GET", "/"), done.Result().Cookies()).Body.String(), "lisi", "%s %d", op, n)
+						continue
+					}
+					assert.NotContains(t, with(request("GET", "/"), done.Result().Cookies()).Body.String(), "hello", "%s %d: an error's cookie", op, n)
+					if done.Header().Get("Retry-After") != "" { // else scs answers: its own write, after ours, failed
+						assert.Contains(t, with(request("GET", "/"), held).Body.String(), "zhangsan", "%s %d: the session that there was", op, n)
+					}
+				}
+			}
+		})
+	}
+}
+
+// signInThrough signs in at app and returns the cookies.
+func signInThrough(t *testing.T, app http.Handler, code string) []*http.Cookie {
+	t.Helper()
+	start := do(app, request("GET", "/wecom/login"))
+	r := request("GET", "/wecom/callback?code="+code+"&state="+stateOf(t, start.Header().Get("Location")))
+	r.Header.Set("Cookie", cookieHeader(start.Result().Cookies()))
+	done := do(app, r)
+	require.Equal(t, 303, done.Code)
+	return done.Result().Cookies()
+}
+
+// failingOnce fails the n-th operation of a kind.
+type failingOnce struct {
+	scs.Store
+	op string
+	n  int
+}
+
+func (s *failingOnce) fail(op string) error {
+	if s.op == op && s.n > 0 {
+		if s.n--; s.n == 0 {
+			return errors.New("store: down")
+		}
+	}
+	return nil
+}
+
+func (s *failingOnce) Commit(key string, row []byte, expires time.Time) error {
+	if err := s.fail("commit"); err != nil {
+		return err
+	}
+	return s.Store.Commit(key, row, expires)
+}
+
+func (s *failingOnce) Delete(key string) error {
+	if err := s.fail("delete"); err != nil {
+		return err
+	}
+	return s.Store.Delete(key)
 }
