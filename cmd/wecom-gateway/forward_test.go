@@ -139,7 +139,11 @@ func TestForward(t *testing.T) {
 			res := anonymous.send("GET", "/wecom/forward", tc.header, false)
 			if want == "401" {
 				assert.Equal(t, 401, res.StatusCode, tc.name)
-				if tc.header.Get("X-Forwarded-Method") != "HEAD" || !trusted {
+				switch method := tc.header.Get("X-Forwarded-Method"); {
+				case trusted && method == "HEAD":
+				case trusted && method == "POST" && tc.header.Get("Accept") != "": // a form
+					assert.Contains(t, res.text, "<!doctype html>", tc.name)
+				default:
 					assert.Contains(t, res.text, `"error":"login_required"`, tc.name)
 				}
 			} else {

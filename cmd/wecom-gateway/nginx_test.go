@@ -85,7 +85,7 @@ func TestNginxAuthRequest(t *testing.T) {
 	before := w.upstream.requests.Load()
 	res := anonymous.script("/api/x")
 	assert.Equal(t, 401, res.StatusCode)
-	assert.JSONEq(t, `{"error":"login_required","message":"这个页面需要登录后才能查看。登录完成后会自动回到这个页面。","login_url":"/wecom/login"}`, res.text)
+	assert.JSONEq(t, `{"error":"login_required","message":"你还没有登录，或者登录已经失效。请登录后继续。","login_url":"/wecom/login"}`, res.text)
 	res = anonymous.do(must(http.NewRequest("POST", g.url+"/form", strings.NewReader("a=b"))), false)
 	assert.Equal(t, 401, res.StatusCode)
 	assert.Equal(t, "application/json; charset=utf-8", res.Header.Get("Content-Type"))
