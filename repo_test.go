@@ -449,6 +449,47 @@ func readDocument(t *testing.T, name string) documentShape {
 	return d
 }
 
+// The threat model names each code that stands in a test's name, and proofs that exist.
+func TestThreatModel(t *testing.T) {
+	row := regexp.MustCompile(`(?m)^\| ([TFB][0-9]+) \|.*\|$`)
+	quoted := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)`")
+	code := regexp.MustCompile(`[TFB][0-9]+`)
+	tests, codes := map[string]bool{}, map[string]bool{}
+	for _, f := range goFiles(t) {
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*goast.FuncDecl)
+			if !ok || !f.test {
+				continue
+			}
+			tests[fn.Name.Name] = true
+			name, isTest := strings.CutPrefix(fn.Name.Name, "Test")
+			for part := range strings.SplitSeq(name, "_") {
+				if !isTest || code.FindString(part) != part {
+					break
+				}
+				codes[part] = true
+			}
+		}
+	}
+	for _, name := range []string{"docs/threat-model.md", "docs/threat-model.zh-CN.md"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		listed := map[string]bool{}
+		for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+			assert.False(t, listed[m[1]], "%s has two rows for %s", name, m[1])
+			listed[m[1]] = true
+			proofs := quoted.FindAllStringSubmatch(m[0], -1)
+			assert.True(t, m[1][0] == 'B' || len(proofs) > 0, "%s: nothing proves %s", name, m[1])
+			for _, p := range proofs {
+				assert.True(t, tests[p[1]], "%s names %s, which is no test", name, p[1])
+			}
+		}
+		for c := range codes {
+			assert.True(t, listed[c], "%s does not say what %s means", name, c)
+		}
+	}
+}
+
 // A link to a file of the repository leads there.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)

@@ -88,7 +88,7 @@ func (w *world) token(app string) string {
 }
 
 // S1: several corps in one table, one of them current, all of it changed while the server runs.
-func TestS1_AccountsChangeWhileTheServerRuns(t *testing.T) {
+func TestAccountsChangeWhileTheServerRuns(t *testing.T) {
 	w := newWorld(t)
 	own := w.token("portal")
 	assert.Equal(t, own, w.token("current"), "the first account is the current one")
@@ -132,7 +132,7 @@ func TestS1_AccountsChangeWhileTheServerRuns(t *testing.T) {
 }
 
 // Rows, table, file and folder are made again.
-func TestS1_WhatIsDeletedIsMadeAgain(t *testing.T) {
+func TestWhatIsDeletedIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
 	own := w.token("portal")
 	for name, harm := range map[string]func(){

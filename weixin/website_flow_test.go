@@ -32,7 +32,7 @@ func refusal(code int, msg string) string {
 	return fmt.Sprintf(`{"errcode":%d,"errmsg":"%s, rid: 673c5f8e-0a1b2c3d-4e5f6071"}`, code, msg)
 }
 
-func TestS2AuthorizeURL(t *testing.T) {
+func TestWebsiteAuthorizeURL(t *testing.T) {
 	o := options(nil)
 	a := wecom.Attempt{State: "0123456789abcdef", RedirectURI: "https://shop.example.com/authorization", Language: "zh"}
 	assert.Equal(t, "https://open.weixin.qq.com/connect/qrconnect?appid="+oneAppID+
@@ -48,7 +48,7 @@ func TestS2AuthorizeURL(t *testing.T) {
 	assert.Equal(t, in+"snsapi_userinfo&state=0123456789abcdef#wechat_redirect", account(t, o).AuthorizeURL(a))
 }
 
-func TestS2RawBodies(t *testing.T) {
+func TestWebsiteRawBodies(t *testing.T) {
 	api := says(map[string][]string{
 		"/sns/oauth2/access_token":  {rawGrant},
 		"/sns/oauth2/refresh_token": {rawRefresh, strings.Replace(rawRefresh, "refresh_token", "other", 1)},
@@ -109,7 +109,7 @@ func TestS2RawBodies(t *testing.T) {
 	}, sent)
 }
 
-func TestS2AgainstTheFake(t *testing.T) {
+func TestWebsiteAgainstTheFake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := wecomtest.New()
 		app := fake.WeixinWebsite()

@@ -20,7 +20,7 @@ import (
 
 // S1, a token keeper that every other service asks: one process has the secret
 // and fetches; the others use WeCom's API without ever seeing it.
-func TestS1_CentralServerWithASubServiceThatNeverSeesTheSecret(t *testing.T) {
+func TestCentralServerWithASubServiceThatNeverSeesTheSecret(t *testing.T) {
 	fake := wecomtest.New()
 	weCom, err := fake.Start("")
 	require.NoError(t, err)
