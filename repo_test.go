@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -490,7 +491,7 @@ func TestThreatModel(t *testing.T) {
 	}
 }
 
-// A link to a file of the repository leads there.
+// A link to a file of the repository leads there, and one to a heading leads to a heading.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)|(?:src|href)="([^"]+)"`)
 	code := regexp.MustCompile("(?s)\n```.*?\n```|`[^`\n]*`")
@@ -501,14 +502,40 @@ func TestLinks(t *testing.T) {
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(string(data), ""), -1) {
-			target, _, _ := strings.Cut(m[1]+m[2], "#")
-			if target == "" || strings.Contains(target, ":") {
+			target, anchor, _ := strings.Cut(m[1]+m[2], "#")
+			if strings.Contains(target, ":") {
 				continue
 			}
-			_, err := os.Stat(filepath.Join(filepath.Dir(name), filepath.FromSlash(target)))
+			file := name
+			if target != "" {
+				file = filepath.Join(filepath.Dir(name), filepath.FromSlash(target))
+			}
+			_, err := os.Stat(file)
 			assert.NoError(t, err, "%s links to %s", name, target)
+			if anchor != "" && strings.HasSuffix(file, ".md") {
+				assert.Contains(t, anchors(t, file), anchor, "%s links to a heading that %s does not have", name, file)
+			}
 		}
 	}
+}
+
+// anchors are the names that GitHub gives to a document's headings.
+func anchors(t *testing.T, name string) (list []string) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^#{1,6} (.+)$`).FindAllStringSubmatch(string(data), -1) {
+		list = append(list, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1]))
+	}
+	return list
 }
 
 // Every complete program in a document compiles as it stands there.
