@@ -206,7 +206,8 @@ func newBounded(table sessionTable) *bounded {
 	return &bounded{table: table, slots: make(chan struct{}, callsAtOnce)}
 }
 
-// within calls f in a slot, which is taken until f returns.
+// within calls f in a slot, which is taken until f returns. A call that has begun goes
+// on when its browser leaves: what breaks it off costs the connection, and anybody may leave.
 func within[T any](ctx context.Context, b *bounded, f func(context.Context) (T, error)) (none T, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -216,6 +217,9 @@ func within[T any](ctx context.Context, b *bounded, f func(context.Context) (T, 
 	case <-ctx.Done():
 		return none, fmt.Errorf("all %d calls to the store are waiting: %w", callsAtOnce, ctx.Err())
 	}
+	deadline, _ := ctx.Deadline()
+	ctx, end := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer end()
 	return f(ctx)
 }
 

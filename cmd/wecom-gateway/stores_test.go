@@ -430,6 +430,37 @@ func TestPostgresGoesAndComes(t *testing.T) {
 	assert.Less(t, time.Since(back), time.Second)
 }
 
+// A browser that leaves in the middle of a look-up, which costs it nothing, must not cost a connection.
+func TestBrowsersThatLeaveKeepConnections(t *testing.T) {
+	address := postgresURL(t)
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE=" + address)
+	c := g.signedIn()
+	conn, err := pgx.Connect(t.Context(), address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	// leaves returns the connection that was busy when the browser left.
+	leaves := func(path string) (pid int) {
+		lock, err := conn.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = lock.Exec(t.Context(), "LOCK TABLE sessions")
+		require.NoError(t, err)
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		r, err := http.NewRequestWithContext(ctx, "GET", g.url+path, nil)
+		require.NoError(t, err)
+		go func() { _, _ = c.try(r, false) }()
+		eventually(t, "the look-up waits", func() bool {
+			return conn.QueryRow(ctx, "SELECT pid FROM pg_locks WHERE relation = 'sessions'::regclass AND NOT granted").Scan(&pid) == nil
+		})
+		leave()
+		g.wait("request", "route", strings.TrimPrefix(path, "/wecom/"), "status", 503.0)
+		require.NoError(t, lock.Rollback(t.Context()))
+		return pid
+	}
+	assert.Equal(t, leaves("/wecom/auth"), leaves("/wecom/session"))
+}
+
 // F29: a host lost its power, or a firewall its memory. What was connected stays silent for ever.
 func TestF29_ConnectionsDieSilently(t *testing.T) {
 	stores := map[string]func(t *testing.T) (front *tcpSwitch, store string){
