@@ -256,3 +256,22 @@ func signInError(err error) error {
 	}
 	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
 }
+
+// Recheck looks the member up. A member who left (60111, status 5), was disabled
+// (status 2) or is outside the app's visible range (60011) may not stay signed in.
+// Only members can be looked up; everyone else stays signed in.
+func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
+	if id.UserID == "" {
+		return true, nil
+	}
+	member, err := p.client.User(ctx, id.UserID)
+	if classOf(err) == errcode.Denied {
+		return false, nil
+	}
+	return member.Status != memberDisabled && member.Status != memberLeft, err
+}
+
+const (
+	memberDisabled = 2
+	memberLeft     = 5
+)

@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/foreign"
+	"github.com/wecomauth/wecom/internal/forget"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -25,8 +25,7 @@ const (
 	outcomeShared   = 10 * time.Second // how long a callback that comes again gets the same outcome
 	exchangeKept    = 10 * time.Minute // how long a used attempt and a used code are remembered
 
-	maxExchangesKept = 1 << 16
-	maxWaiting       = 1000
+	maxWaiting = 1000
 )
 
 // WeCom locks a corp's IP address for an hour after some 2,000 wrong calls in an
@@ -53,9 +52,6 @@ const (
 	markLeaves = 900 // bytes of a return path, so that our headers stay under 3 KiB
 )
 
-// errNoResult is for what is not ours and ended its goroutine (runtime.Goexit) instead of returning.
-var errNoResult = errors.New("it ended without a result")
-
 // errAttemptUsed says that an attempt was exchanged more than outcomeShared ago.
 var errAttemptUsed = errors.New("the attempt was used before")
 
@@ -64,12 +60,10 @@ var errAttemptUsed = errors.New("the attempt was used before")
 // zero value is ready to use.
 type exchanges struct {
 	mu       sync.Mutex
-	attempts map[[16]byte]*exchange
-	codes    map[[sha256.Size]byte]struct{}
-	ended    []*exchange // those of attempts that ended, the oldest first
-	callers  map[string]*tally
+	attempts forget.Map[[16]byte, *exchange]
+	codes    forget.Map[[sha256.Size]byte, struct{}]
+	callers  forget.Map[string, *tally]
 	all      tally
-	swept    time.Time
 
 	freed   chan struct{} // closed when an exchange ends; nil if nobody waits for that
 	waiting int
@@ -84,6 +78,7 @@ type exchange struct {
 	attempt [16]byte
 	code    [sha256.Size]byte
 	by      caller
+	own     *tally // the caller's
 
 	done  chan struct{} // closed when fresh, err and ended are set
 	fresh session
@@ -183,17 +178,20 @@ func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, e
 	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.sweep(now)
-	if known := x.attempts[e.attempt]; known != nil {
+	if known, ok := x.attempts.Get(e.attempt, now); ok {
 		if !known.at.IsZero() && now.Sub(known.at) > outcomeShared {
 			return nil, nil, errAttemptUsed
 		}
 		return known, nil, nil
 	}
-	if _, sent := x.codes[e.code]; sent {
+	if _, sent := x.codes.Get(e.code, now); sent {
 		return nil, nil, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
 	}
-	wait, err := x.limit(e.by, now)
+	own, ok := x.callers.Get(e.by.name, now)
+	if !ok {
+		own = &tally{}
+	}
+	wait, err := x.limit(own, e.by.marked, now)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -206,34 +204,26 @@ func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, e
 		x.waiting++
 		return nil, x.freed, nil
 	}
-	if x.attempts == nil {
-		x.attempts = map[[16]byte]*exchange{}
-		x.codes = map[[sha256.Size]byte]struct{}{}
-		x.callers = map[string]*tally{}
-	}
-	if x.callers[e.by.name] == nil {
-		x.callers[e.by.name] = &tally{}
-	}
-	x.callers[e.by.name].running++
+	e.own = own
+	own.running++
 	x.all.running++
-	x.attempts[e.attempt], x.codes[e.code] = e, struct{}{}
+	x.callers.Put(e.by.name, own, now, forget.Never) // until the exchange ends, like the others
+	x.attempts.Put(e.attempt, e, now, forget.Never)
+	x.codes.Put(e.code, struct{}{}, now, forget.Never)
 	return e, nil, nil
 }
 
 // limit says whether one more exchange has to wait for others to end, or is refused.
-func (x *exchanges) limit(by caller, now time.Time) (wait bool, err error) {
+func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, err error) {
 	if now.Before(x.pausedUntil) {
 		f := asFailure(x.pause)
 		f.retryAfter = x.pausedUntil.Sub(now)
 		return false, f
 	}
 	wait = x.pause != nil && x.all.running > 0
-	own, ownLimit, limit := x.callers[by.name], failuresPerClient, failuresUnmarked
-	if by.marked {
+	ownLimit, limit := failuresPerClient, failuresUnmarked
+	if marked {
 		ownLimit, limit = failuresPerBrowser, failuresInAll
-	}
-	if own == nil {
-		own = &tally{}
 	}
 	if own.failed(now) >= ownLimit || x.all.failed(now) >= limit {
 		return false, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
@@ -255,16 +245,17 @@ func (x *exchanges) leave() {
 func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, sign func(context.Context) (session, bool, error)) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	var fresh session
-	good, err := false, errNoResult
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked("a sign-in", p)
-		}
-		x.end(e, fresh, good, err)
+	type outcome struct {
+		fresh session
+		good  bool
+	}
+	foreign.Run("a sign-in", func() (o outcome, err error) {
+		o.fresh, o.good, err = sign(ctx)
+		return o, err
+	}, func(o outcome, err error) {
+		x.end(e, o.fresh, o.good, err)
 		close(e.done)
-	}()
-	fresh, good, err = sign(ctx)
+	})
 }
 
 // end counts everything as failed that did not prove good. Of a code that was
@@ -274,21 +265,22 @@ func (x *exchanges) end(e *exchange, fresh session, good bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e.fresh, e.err, e.at = fresh, err, now
-	own := x.callers[e.by.name]
-	own.running--
+	e.own.running--
 	x.all.running--
 	if !good && unsent(err) {
-		x.forget(e)
+		x.attempts.Delete(e.attempt)
+		x.codes.Delete(e.code)
 	} else {
-		x.keep(e)
+		x.attempts.Put(e.attempt, e, now, exchangeKept)
+		x.codes.Put(e.code, struct{}{}, now, exchangeKept)
 		if !good {
-			own.fail(now)
+			e.own.fail(now)
 			x.all.fail(now)
 		}
-		x.heed(good, err, now)
+		x.pauseFor(good, err, now)
 	}
-	if own.running == 0 && own.failed(now) == 0 {
-		delete(x.callers, e.by.name)
+	if e.own.running == 0 {
+		x.callers.Put(e.by.name, e.own, now, max(e.own.until.Sub(now), 0))
 	}
 	if x.freed != nil {
 		close(x.freed)
@@ -296,8 +288,8 @@ func (x *exchanges) end(e *exchange, fresh session, good bool, err error) {
 	}
 }
 
-// heed takes note of the pause that the platform asks for: 45009, 45033.
-func (x *exchanges) heed(good bool, err error, now time.Time) {
+// pauseFor sets or ends the pause that the platform asks for: 45009, 45033.
+func (x *exchanges) pauseFor(good bool, err error, now time.Time) {
 	pause := time.Duration(0)
 	if !good && classOf(err) == errcode.Limited {
 		pause = pauseOf(err)
@@ -318,50 +310,6 @@ func unsent(err error) bool {
 	}
 	var failed *upstream.Error
 	return errors.As(err, &failed) && !failed.Sent()
-}
-
-func (x *exchanges) keep(e *exchange) {
-	x.ended = append(x.ended, e)
-	if len(x.ended) > maxExchangesKept {
-		x.forgetOldest()
-	}
-}
-
-func (x *exchanges) forgetOldest() {
-	x.forget(x.ended[0])
-	x.ended[0] = nil
-	x.ended = x.ended[1:]
-}
-
-func (x *exchanges) forget(e *exchange) {
-	delete(x.attempts, e.attempt)
-	delete(x.codes, e.code)
-}
-
-// sweep forgets what is old.
-func (x *exchanges) sweep(now time.Time) {
-	for len(x.ended) > 0 && now.Sub(x.ended[0].at) > exchangeKept {
-		x.forgetOldest()
-	}
-	if now.Sub(x.swept) < time.Minute {
-		return
-	}
-	x.swept = now
-	for name, t := range x.callers {
-		if t.running == 0 && t.failed(now) == 0 {
-			delete(x.callers, name)
-		}
-	}
-}
-
-// panicked says where something panicked, for the log. The panic's value may hold
-// a secret, such as the URL of a call; those of the runtime do not.
-func panicked(in string, p any) error {
-	what := fmt.Sprintf("%T", p)
-	if e, ok := p.(runtime.Error); ok {
-		what = e.Error()
-	}
-	return fmt.Errorf("panic in %s: %s\n%s", in, what, debug.Stack())
 }
 
 // clientOf names the client for the limit on failed sign-ins: the peer, or what

@@ -142,7 +142,7 @@ func (m *Middleware) wrap(next http.Handler, required bool) http.Handler {
 			(&Failure{Status: http.StatusInternalServerError, Code: "internal"}).ServeHTTP(w, r)
 		})
 	}
-	next = m.sessions.saving(next)
+	next = m.sessions.carrier.wrap(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, next, required) })
 }
 

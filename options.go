@@ -246,7 +246,7 @@ func New(o Options) (*Middleware, error) {
 	}
 	m.panel = newPanelPage(o, provider, m.origin)
 	if o.Recheck > 0 {
-		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce), last: map[string]time.Time{}}
+		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce)}
 	}
 	if m.observe == nil {
 		m.observe = ignoreEvents
@@ -264,35 +264,6 @@ func New(o Options) (*Middleware, error) {
 		m.proofs["/"+file] = proofName.FindStringSubmatch(file)[1]
 	}
 	return m, nil
-}
-
-func newSessions(o Options, app App, cookie cookieKind, space string) *sessions {
-	s := &sessions{
-		store:    o.SessionStore,
-		manager:  o.Sessions,
-		app:      app,
-		space:    space,
-		appSpace: tagOf(app.Provider, app.CorpID, app.AppID),
-		lifetime: o.SessionLifetime,
-		idle:     o.IdleTimeout,
-		cookie:   cookie,
-		carried:  "wecom." + space,
-		touched:  map[string]time.Time{},
-		observe:  o.Observe,
-		revoked:  revocations{seen: map[string]revocation{}},
-	}
-	if s.store == nil && o.Sessions != nil {
-		s.store = o.Sessions.Store
-	}
-	s.direct = inMemory(s.store)
-	if s.store == nil {
-		s.memory = newMemoryStore()
-		s.store, s.direct = s.memory, true
-	}
-	if s.lifetime == 0 {
-		s.lifetime = defaultLifetime
-	}
-	return s
 }
 
 func newKeys(o Options, app App) (*attempt.Keys, error) {

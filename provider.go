@@ -2,6 +2,11 @@ package wecom
 
 import "context"
 
+// A rechecker can tell whether somebody who signed in may still sign in. It is an optional part of a Provider.
+type rechecker interface {
+	Recheck(ctx context.Context, id Identity) (bool, error)
+}
+
 // A Provider is where people prove who they are: the seam between a
 // [Middleware] and WeCom, or whatever stands in WeCom's place. The default one,
 // made by [New] from CorpID, AgentID and Secret, is a WeCom corp app.

@@ -6,15 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/directory"
-	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/forget"
 )
 
 // A replica asks once a second whether another one wrote a revocation. While one
@@ -25,8 +23,7 @@ const (
 )
 
 const (
-	revocationSweep = time.Minute
-	revocationKept  = 10 * time.Minute // how long it is remembered at most that somebody is not revoked
+	revocationKept = 10 * time.Minute // how long it is remembered at most that somebody is not revoked
 
 	// revocationLasts is how long the rows last at least: sessions made under
 	// another SessionLifetime, before the last deploy perhaps, must not outlive them.
@@ -46,7 +43,7 @@ const (
 // It works at once in this process and within a second in others that share
 // the session store. The clocks of replicas should agree: a session is compared
 // by the clock of the replica that made it. An error says that a row could not
-// be written; this process heeds the revocation all the same. If two processes
+// be written; this process applies the revocation anyway. If two processes
 // revoke one person at the same moment, either's time may stay.
 func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
 	if m.sessions == nil {
@@ -83,13 +80,13 @@ var errZeroMiddleware = errors.New("wecom: this Middleware was not made by New")
 // everybody is the key of the row that revokes all sessions; no person's key is empty.
 const everybody = ""
 
-// changed is the key of the row that says that something was revoked, whoever
-// it was: while it is the same, no other row is looked up again. So a request
+// changeRow is the key of the row that differs after each revocation, of whatever
+// person: while it is the same, no other row is looked up again. So a request
 // costs one look-up, its session's, and every process one more a second.
-const changed = "changed"
+const changeRow = "changed"
 
-// directoryRow is the key of the row that differs when departments or tags
-// changed. It is looked up after a change alone, once for the whole process.
+// directoryRow is the key of the row that differs after each change of
+// departments or tags. It is looked up after a change alone, once for the whole process.
 const directoryRow = "directory"
 
 // revocations remembers the store's revocation rows for as long as nothing changed.
@@ -99,9 +96,8 @@ type revocations struct {
 	mu     sync.Mutex
 	change string    // what the row of changes holds
 	asked  time.Time // when the store said so
-	asking bool      // a request is at it
-	seen   map[string]revocation
-	swept  time.Time
+	asking bool      // a request is asking
+	seen   forget.Map[string, revocation]
 
 	directory   string    // what the row of the directory holds
 	directoryAt time.Time // when this process learnt of it
@@ -120,13 +116,13 @@ func (s *sessions) personKey(id Identity) string {
 
 func (s *sessions) revoke(ctx context.Context, person string) error {
 	now := time.Now()
-	s.revoked.note(person, revocation{until: now, asked: now}, s.lifetime)
+	s.revoked.remember(person, revocation{until: now, asked: now}, s.lifetime)
 	s.revoked.any.Store(true)
 	ends := now.Add(max(s.lifetime, revocationLasts) + time.Minute)
-	// First what is revoked and then that something is: who sees the second finds the first.
-	err := s.putRevocation(ctx, person, ends)
+	// The revocation first: a process that sees the change must find it.
+	err := s.putRevocation(ctx, person, now, ends)
 	if err == nil {
-		err = s.put(ctx, s.key('r', changed), []byte(rand.Text()), ends)
+		err = s.store.put(ctx, s.key('r', changeRow), []byte(rand.Text()), ends)
 	}
 	if err != nil {
 		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
@@ -136,11 +132,11 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 
 func (s *sessions) announceDirectory(ctx context.Context) error {
 	mark := rand.Text()
-	s.revoked.noteDirectory(mark)
+	s.revoked.directoryIs(mark)
 	ends := time.Now().Add(revocationLasts)
-	err := s.put(ctx, s.key('r', directoryRow), []byte(mark), ends)
+	err := s.store.put(ctx, s.key('r', directoryRow), []byte(mark), ends)
 	if err == nil {
-		err = s.put(ctx, s.key('r', changed), []byte(rand.Text()), ends)
+		err = s.store.put(ctx, s.key('r', changeRow), []byte(rand.Text()), ends)
 	}
 	if err != nil {
 		return fmt.Errorf("wecom: the change of the directory is not stored: %w", err)
@@ -148,7 +144,8 @@ func (s *sessions) announceDirectory(ctx context.Context) error {
 	return nil
 }
 
-func (v *revocations) noteDirectory(mark string) {
+// directoryIs sets what the row of the directory holds.
+func (v *revocations) directoryIs(mark string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.directory != mark {
@@ -163,14 +160,14 @@ func (s *sessions) withDirectory(ctx context.Context) context.Context {
 	return directory.WithChange(ctx, s.revoked.directoryAt)
 }
 
-// putRevocation writes the person's latest revocation. A write that the store
-// was slow with may end after a later one's: then it is written again.
-func (s *sessions) putRevocation(ctx context.Context, person string, ends time.Time) error {
-	_, err := waitFor(context.WithoutCancel(ctx), s, "store_commit", s.direct, func(ctx context.Context) (struct{}, error) {
+// putRevocation writes the person's revocation, at now or later. A slow write may
+// end after that of a later revocation: then the later one is written again.
+func (s *sessions) putRevocation(ctx context.Context, person string, now, ends time.Time) error {
+	_, err := wait(context.WithoutCancel(ctx), s.store, "store_commit", func(ctx context.Context) (struct{}, error) {
 		for {
-			until := s.revoked.latest(person)
-			err := s.commit(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(until.UnixNano())), ends)
-			if err != nil || s.revoked.latest(person).Equal(until) {
+			until := s.revoked.latest(person, now)
+			err := s.store.commit(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(until.UnixNano())), ends)
+			if err != nil || s.revoked.latest(person, now).Equal(until) {
 				return struct{}{}, err
 			}
 			ctx = context.WithoutCancel(ctx) // nobody waits for it any more
@@ -179,10 +176,14 @@ func (s *sessions) putRevocation(ctx context.Context, person string, ends time.T
 	return err
 }
 
-func (v *revocations) latest(person string) time.Time {
+// latest returns the time of the person's last known revocation, which is since or later.
+func (v *revocations) latest(person string, since time.Time) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.seen[person].until
+	if known, _ := v.seen.Get(person, time.Now()); known.until.After(since) {
+		return known.until
+	}
+	return since
 }
 
 // isRevoked says whether the session began before a revocation of its person or of everybody.
@@ -212,7 +213,8 @@ func (v *revocations) known(person string) (until time.Time, ok bool) {
 	now := time.Now()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	all, one := v.seen[everybody], v.seen[person]
+	all, _ := v.seen.Get(everybody, now)
+	one, _ := v.seen.Get(person, now)
 	fresh := v.fresh(now) && all.fresh(v.change, now) && one.fresh(v.change, now)
 	if all.until.After(one.until) {
 		return all.until, fresh
@@ -241,11 +243,11 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	}
 	v.asking = true
 	v.mu.Unlock()
-	row, found, err := s.get(ctx, s.key('r', changed))
+	row, found, err := s.store.get(ctx, s.key('r', changeRow))
 	if err == nil && found && change != "row "+string(row) {
 		var mark []byte
-		if mark, _, err = s.get(ctx, s.key('r', directoryRow)); err == nil {
-			v.noteDirectory(string(mark))
+		if mark, _, err = s.store.get(ctx, s.key('r', directoryRow)); err == nil {
+			v.directoryIs(string(mark))
 		}
 	}
 	v.mu.Lock()
@@ -270,12 +272,12 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 func (s *sessions) revokedUntil(ctx context.Context, person, change string) (time.Time, error) {
 	now := time.Now()
 	s.revoked.mu.Lock()
-	known := s.revoked.seen[person]
+	known, _ := s.revoked.seen.Get(person, now)
 	s.revoked.mu.Unlock()
 	if known.fresh(change, now) {
 		return known.until, nil
 	}
-	row, found, err := s.get(ctx, s.key('r', person))
+	row, found, err := s.store.get(ctx, s.key('r', person))
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -285,146 +287,22 @@ func (s *sessions) revokedUntil(ctx context.Context, person, change string) (tim
 			read.until = until
 		}
 	}
-	return s.revoked.note(person, read, s.lifetime), nil
+	return s.revoked.remember(person, read, s.lifetime), nil
 }
 
-// note keeps the later of two revocations and returns its time: a store's answer may be older
-// than what this process wrote meanwhile, or wanted to write. A revocation is
-// kept as long as a session that it ends can last.
-func (v *revocations) note(person string, r revocation, lifetime time.Duration) time.Time {
+// remember keeps the later of two revocations and returns its time: a store's answer
+// may be older than what this process wrote meanwhile, or wanted to write. A
+// revocation is kept as long as a session that it ends can last.
+func (v *revocations) remember(person string, r revocation, lifetime time.Duration) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if old := v.seen[person]; old.until.After(r.until) {
+	if old, _ := v.seen.Get(person, r.asked); old.until.After(r.until) {
 		r.until = old.until
 	}
-	if r.asked.Sub(v.swept) > revocationSweep {
-		v.swept = r.asked
-		for p, old := range v.seen {
-			if r.asked.Sub(old.asked) > revocationKept && r.asked.Sub(old.until) > max(lifetime, revocationLasts) {
-				delete(v.seen, p)
-			}
-		}
+	life := revocationKept
+	if !r.until.IsZero() {
+		life = max(life, r.until.Add(max(lifetime, revocationLasts)).Sub(r.asked))
 	}
-	v.seen[person] = r
+	v.seen.Put(person, r, r.asked, life)
 	return r.until
 }
-
-// A rechecker can tell whether somebody who signed in is still welcome. It is an optional part of a Provider.
-type rechecker interface {
-	Recheck(ctx context.Context, id Identity) (bool, error)
-}
-
-// rechecks looks people up again, in the background of their own requests.
-type rechecks struct {
-	every time.Duration
-	slots chan struct{} // bounds how many look-ups run at once
-	mu    sync.Mutex
-	last  map[string]time.Time // when a look-up of the person began
-	swept time.Time
-}
-
-const (
-	rechecksAtOnce = 8
-	recheckTimeout = 10 * time.Second
-)
-
-// recheck starts a look-up of the session's person if one is due. Whoever is
-// found to be gone is revoked and out at the next request; if it cannot be
-// told, nobody is logged out.
-func (m *Middleware) recheck(r *http.Request, s session) {
-	person := s.id.Key()
-	if !m.rechecks.due(person, s.id.AuthenticatedAt) {
-		return
-	}
-	ctx := context.WithoutCancel(r.Context())
-	go func() {
-		defer func() { <-m.rechecks.slots }()
-		defer m.survive(ctx) // nobody else would: a panic here ends the program
-		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
-		defer cancel()
-		welcome, err := m.stillWelcome(ctx, *s.id)
-		if err == nil && !welcome {
-			if err = m.sessions.revoke(ctx, person); err == nil {
-				m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
-			}
-			m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
-		}
-		if err != nil {
-			m.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member could not be looked up again; they stay signed in",
-				slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
-		}
-	}()
-}
-
-// survive is deferred where Observe or the logger, which are the application's, may panic.
-func (m *Middleware) survive(ctx context.Context) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	defer func() { _ = recover() }()
-	m.log.LogAttrs(ctx, slog.LevelError, "wecom: a recheck failed", slog.String("cause", panicked("a recheck", p).Error()))
-}
-
-func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (welcome bool, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked("a recheck", p)
-		}
-	}()
-	if p, ok := m.provider.(rechecker); ok {
-		if welcome, err := p.Recheck(ctx, id); err != nil || !welcome {
-			return welcome, err
-		}
-	}
-	if m.authorize == nil {
-		return true, nil
-	}
-	return m.authorize(m.sessions.withDirectory(ctx), m.client, id)
-}
-
-func (c *rechecks) due(person string, signedIn time.Time) bool {
-	now := time.Now()
-	if age := now.Sub(signedIn); 0 <= age && age < c.every { // less than 0 by another clock
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.last[person]) < c.every {
-		return false
-	}
-	select {
-	case c.slots <- struct{}{}:
-	default:
-		return false // the next request tries again
-	}
-	if now.Sub(c.swept) >= c.every {
-		c.swept = now
-		for p, t := range c.last {
-			if now.Sub(t) >= c.every {
-				delete(c.last, p)
-			}
-		}
-	}
-	c.last[person] = now
-	return true
-}
-
-// Recheck looks the member up: one who left (60111, status 5), was disabled
-// (status 2) or fell out of the app's visible range (60011) is not welcome.
-// Others than members cannot be looked up, and stay.
-func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
-	if id.UserID == "" {
-		return true, nil
-	}
-	member, err := p.client.User(ctx, id.UserID)
-	if classOf(err) == errcode.Denied {
-		return false, nil
-	}
-	return member.Status != memberDisabled && member.Status != memberLeft, err
-}
-
-const (
-	memberDisabled = 2
-	memberLeft     = 5
-)

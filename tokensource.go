@@ -6,16 +6,14 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/foreign"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -383,37 +381,16 @@ func (s *tokenSource) storeResult(err error) {
 	s.storeDown = err != nil
 }
 
-// guard runs f, which is not ours, under a deadline of its own. It returns by then even if
-// f does not, and turns a panic into an error.
+// guard runs f, which is not ours, for at most limit. The error of a panic shows no
+// stack, since callers get it: the stack is logged.
 func (s *tokenSource) guard(what string, limit time.Duration, f func(context.Context) (Token, error)) (Token, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	type result struct {
-		token Token
-		err   error
+	t, err := foreign.Within(context.Background(), limit, "wecom: "+what, f)
+	var p *foreign.Panic
+	if errors.As(err, &p) {
+		s.log(p.Stack, p.Cause)
+		err = p.Cause
 	}
-	ended := make(chan result, 1)
-	go func() {
-		r := result{err: fmt.Errorf("wecom: %s ended its goroutine", what)}
-		defer func() {
-			if p := recover(); p != nil {
-				// The panic's value may hold a secret; the runtime's own do not.
-				r.err = fmt.Errorf("wecom: panic in %s: %T", what, p)
-				if e, ok := p.(runtime.Error); ok {
-					r.err = fmt.Errorf("wecom: panic in %s: %w", what, e)
-				}
-				s.log(string(debug.Stack()), r.err)
-			}
-			ended <- r
-		}()
-		r.token, r.err = f(ctx)
-	}()
-	select {
-	case r := <-ended:
-		return r.token, r.err
-	case <-ctx.Done():
-		return Token{}, fmt.Errorf("wecom: %s: %w", what, ctx.Err())
-	}
+	return t, err
 }
 
 // log warns. A logger that panics must not strand the callers of a flight.

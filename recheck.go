@@ -1,0 +1,99 @@
+package wecom
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/foreign"
+	"github.com/wecomauth/wecom/internal/forget"
+)
+
+const (
+	rechecksAtOnce = 8
+	recheckTimeout = 10 * time.Second
+)
+
+// rechecks looks people up again, in the background of their own requests.
+type rechecks struct {
+	every time.Duration
+	slots chan struct{} // bounds how many look-ups run at once
+
+	mu     sync.Mutex
+	recent forget.Map[string, struct{}] // the people who need no look-up yet, by key
+}
+
+// recheck starts a look-up of the session's person if one is due. The sessions of
+// a person who may not sign in any more are revoked; they end at the next request. If
+// the look-up fails, nobody is logged out.
+func (m *Middleware) recheck(r *http.Request, s session) {
+	if !m.rechecks.due(s.id.Key(), s.id.AuthenticatedAt) {
+		return
+	}
+	ctx := context.WithoutCancel(r.Context())
+	go foreign.Run("a recheck", func() (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+		defer cancel()
+		m.lookUpAgain(ctx, *s.id)
+		return struct{}{}, nil
+	}, func(_ struct{}, err error) {
+		<-m.rechecks.slots
+		if err == nil {
+			return
+		}
+		// Observe or the logger has panicked, and the logger may again: in this
+		// goroutine, that would end the program.
+		_, _ = foreign.Call("the logger", func() (struct{}, error) {
+			m.log.LogAttrs(ctx, slog.LevelError, "wecom: a recheck failed", slog.String("cause", err.Error()))
+			return struct{}{}, nil
+		})
+	})
+}
+
+func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) {
+	welcome, err := foreign.Call("a recheck", func() (bool, error) { return m.stillWelcome(ctx, id) })
+	if err == nil && !welcome {
+		if err = m.sessions.revoke(ctx, id.Key()); err == nil {
+			m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+		}
+		m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+	}
+	if err != nil {
+		m.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member could not be looked up again; they stay signed in",
+			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
+	}
+}
+
+func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error) {
+	if p, ok := m.provider.(rechecker); ok {
+		if welcome, err := p.Recheck(ctx, id); err != nil || !welcome {
+			return welcome, err
+		}
+	}
+	if m.authorize == nil {
+		return true, nil
+	}
+	return m.authorize(m.sessions.withDirectory(ctx), m.client, id)
+}
+
+// due reports whether the person is to be looked up now, and takes a slot if so.
+func (c *rechecks) due(person string, signedIn time.Time) bool {
+	now := time.Now()
+	if age := now.Sub(signedIn); 0 <= age && age < c.every { // less than 0 by another clock
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, recent := c.recent.Get(person, now); recent {
+		return false
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		return false // the next request tries again
+	}
+	c.recent.Put(person, struct{}{}, now, c.every)
+	return true
+}
