@@ -23,7 +23,8 @@ type Failure struct {
 	// Code names the case for programs, and never changes its meaning:
 	// login_required, signin_refused, outsider, not_allowed, setup_fault and so on.
 	Code string
-	// Message says in the browser's language what happened and what to do.
+	// Message says in the browser's language what happened and what to do. Empty stands
+	// for the built-in sentences of Code, if it has any.
 	Message string
 	// Reference stands on the page and in the log line, to find one by the other. May be empty.
 	Reference string
@@ -73,6 +74,10 @@ func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Reference string `json:"reference,omitempty"`
 			LoginURL  string `json:"login_url,omitempty"`
 		}{f.Code, f.Message, f.Reference, f.LoginURL}
+		if f.Message == "" {
+			_, message, advice, _, _ := pages.TextFor(f.provider, f.lang(r), or(f.text, f.Code))
+			answer.Message = sentence(message, advice)
+		}
 		body, _ = json.Marshal(answer) // strings only: it cannot fail
 		body = append(body, '\n')
 	}
@@ -91,11 +96,7 @@ func (f *Failure) status() int {
 }
 
 func (f *Failure) html(r *http.Request) []byte {
-	lang := f.language
-	if lang == "" {
-		lang = pages.Language(r.Header.Get("Accept-Language"))
-	}
-	text := or(f.text, f.Code)
+	lang, text := f.lang(r), or(f.text, f.Code)
 	title, message, advice, button, ok := pages.TextFor(f.provider, lang, text)
 	if !ok {
 		title, message, advice, button, _ = pages.Text(lang, "internal")
@@ -111,6 +112,13 @@ func (f *Failure) html(r *http.Request) []byte {
 		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
 	return p.Render()
+}
+
+func (f *Failure) lang(r *http.Request) string {
+	if f.language != "" {
+		return f.language
+	}
+	return pages.Language(r.Header.Get("Accept-Language"))
 }
 
 // sentence joins what happened and what to do.

@@ -249,6 +249,10 @@ func TestFailureServesItself(t *testing.T) {
 		assert.Equal(t, "application/json; charset=utf-8", res.Header().Get("Content-Type"))
 		assert.Equal(t, fmt.Sprint(res.Body.Len()), res.Header().Get("Content-Length"))
 	})
+	t.Run("as JSON, with the sentences of its code", func(t *testing.T) {
+		res := do(&wecom.Failure{Status: 404, Code: "not_found"}, script)
+		assert.JSONEq(t, `{"error":"not_found","message":"这个地址没有对应的页面。请检查地址是否正确，或返回首页。"}`, res.Body.String())
+	})
 	t.Run("to HEAD without a body", func(t *testing.T) {
 		res := do(&wecom.Failure{Status: 403, Code: "quota"}, request("HEAD", "/"))
 		assert.Zero(t, res.Body.Len())

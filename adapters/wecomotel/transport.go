@@ -1,9 +1,12 @@
 package wecomotel
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -13,18 +16,41 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // Transport returns a transport for [wecom.Options].Transport (and for those of
 // package weixin) that makes a span of each call and measures it. next carries
-// the calls; nil stands for the transport that package wecom uses by itself.
+// the calls; nil stands for one like that which package wecom uses by itself.
 func (t *Telemetry) Transport(next http.RoundTripper) http.RoundTripper {
 	if next == nil {
-		next = upstream.NewTransport()
+		next = newTransport()
 	}
 	return &transport{t, next}
+}
+
+// newTransport repeats package wecom's, which says why: an old release of this module
+// must build with any newer one of that.
+func newTransport() *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			if r.URL.Scheme != "https" {
+				return nil, nil
+			}
+			return http.ProxyFromEnvironment(r)
+		},
+		DialContext:            (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    3 * time.Second,
+		ResponseHeaderTimeout:  5 * time.Second,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 32 << 10,
+		DisableCompression:     true,
+		Protocols:              protocols,
+	}
 }
 
 type transport struct {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/adapters/wecomotel"
+	"github.com/wecomauth/wecom/internal/upstream"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -424,4 +425,25 @@ func TestDefaults(t *testing.T) {
 	c, err := wecom.NewClient(o)
 	require.NoError(t, err)
 	require.NoError(t, c.Check(t.Context()))
+}
+
+// The transport is the same as package wecom's own, whose internal package a test may import.
+func TestTransportOfPackageWecom(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://proxy.example:3128")
+	t.Setenv("HTTPS_PROXY", "http://proxy.example:3128")
+	got, want := wecomotel.NewTransport(), upstream.NewTransport()
+	for _, target := range []string{"http://127.0.0.1/", "http://LOCALHOST/", "https://qyapi.weixin.qq.com/"} {
+		r := httptest.NewRequest("GET", target, nil)
+		gotProxy, err := got.Proxy(r)
+		require.NoError(t, err)
+		wantProxy, err := want.Proxy(r)
+		require.NoError(t, err)
+		assert.Equal(t, wantProxy, gotProxy, target)
+		assert.Equal(t, r.URL.Scheme == "https", gotProxy != nil, target)
+	}
+	for _, transport := range []*http.Transport{got, want} { // functions cannot be compared
+		require.NotNil(t, transport.DialContext)
+		transport.Proxy, transport.DialContext = nil, nil
+	}
+	assert.Equal(t, want, got)
 }

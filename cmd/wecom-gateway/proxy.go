@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,14 +11,11 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/pages"
-	"github.com/wecomauth/wecom/internal/returnto"
 )
 
 func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
@@ -234,55 +230,23 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		status, reason = http.StatusGatewayTimeout, "timeout"
 	}
-	note(w).limitBody()
 	g.counts.upstreamError(reason)
 	reference := strings.ToLower(rand.Text()[:10])
 	g.log.Error("the upstream failed", "code", "upstream_unavailable", "status", status, "reference", reference, "cause", err.Error())
 
-	lang := g.language
-	if lang == "" {
-		lang = pages.Language(r.Header.Get("Accept-Language"))
+	if g.language != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Accept-Language", g.language)
 	}
-	text := upstreamTexts[lang]
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "origin")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", pages.CSP())
-	var body []byte
+	f := &wecom.Failure{Status: status, Code: "upstream_unavailable", Reference: reference}
 	if wantsPage(r) {
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		body = pages.Page{
-			Lang: lang, Title: text.title, Message: text.message, Advice: text.advice,
-			Reference: reference, Tone: pages.Error, Actions: []pages.Action{{Text: text.button, URL: again(r)}},
-		}.Render()
-	} else {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-		body, _ = json.Marshal(map[string]string{ // strings only: it cannot fail
-			"error": "upstream_unavailable", "message": text.message + text.gap + text.advice, "reference": reference,
-		})
+		// For the page's button: what was asked for, the home page for a form.
+		f.LoginURL = "/"
+		if r.Method == http.MethodGet && strings.HasPrefix(r.RequestURI, "/") {
+			f.LoginURL = r.RequestURI
+		}
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
-	}
-}
-
-// again is the page that was asked for, for a button: the home page for a form.
-func again(r *http.Request) string {
-	if target, ok := returnto.Parse(r.RequestURI); ok && r.Method == http.MethodGet {
-		return target
-	}
-	return "/"
-}
-
-type upstreamText struct{ title, message, gap, advice, button string }
-
-var upstreamTexts = map[string]upstreamText{
-	"zh": {"系统暂时无法访问", "你已登录，但要访问的系统没有响应。", "", "请稍后再试；如果一直这样，请把参考编号告诉管理员。", "再试一次"},
-	"en": {"The system cannot be reached", "You are signed in, but the system behind this page does not answer.", " ",
-		"Please try again in a moment; if it stays like this, give your administrator the reference.", "Try again"},
+	f.ServeHTTP(w, r)
 }
 
 // wantsPage tells a browser that opens a page from a script or a program.

@@ -401,6 +401,7 @@ func TestUpstreamErrors(t *testing.T) {
 	w := newWorld(t)
 	g := w.start("WECOM_UPSTREAM_TIMEOUT=300ms", "WECOM_METRICS_ADDR=127.0.0.1:0")
 	c := g.signedIn()
+	chinese := w.start("WECOM_LANGUAGE=zh").signedIn()
 	var refused struct{ Error, Message, Reference string }
 
 	release := make(chan struct{})
@@ -415,6 +416,8 @@ func TestUpstreamErrors(t *testing.T) {
 	assert.Equal(t, 504, res.StatusCode)
 	res.json(t, &refused)
 	assert.Equal(t, "upstream_unavailable", refused.Error)
+	assert.Contains(t, refused.Message, "你已登录")
+	assert.NotContains(t, res.text, "login_url")
 	line := g.wait("the upstream failed", "reference", refused.Reference)
 	assert.EqualValues(t, 504, line["status"])
 
@@ -438,6 +441,10 @@ func TestUpstreamErrors(t *testing.T) {
 	assert.Equal(t, 502, c.send("HEAD", "/down", nil, false).StatusCode)
 	assert.Contains(t, g.wait("the upstream failed", "reference", refused.Reference)["cause"], "refused")
 	assert.NotContains(t, g.log(), "CANARY")
+
+	res = chinese.send("POST", "/down", http.Header{"Accept": {"text/html"}, "Accept-Language": {"en"}}, false)
+	assert.Contains(t, res.text, "系统暂时无法访问")
+	assert.Contains(t, res.text, `href="/"`)
 
 	metrics := g.metrics()
 	assert.Contains(t, metrics, `wecom_gateway_upstream_errors_total{reason="timeout"} 1`)

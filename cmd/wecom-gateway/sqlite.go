@@ -16,6 +16,8 @@ import (
 	"github.com/gofrs/flock"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/wecomauth/wecom/tokenstore/private"
 )
 
 // A sqliteSessions keeps sessions in a file. The file and its table may be deleted while
@@ -39,7 +41,7 @@ func openSQLite(path string) (*sqliteSessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = private(path)
+	_, err = makePrivate(path)
 	return &sqliteSessions{path: path}, err
 }
 
@@ -120,7 +122,7 @@ func (s *sqliteSessions) open(ctx context.Context, failed *sqliteDB) error {
 		return err
 	}
 	defer func() { _ = gate.Unlock() }()
-	file, err := private(s.path)
+	file, err := makePrivate(s.path)
 	if err != nil {
 		return err
 	}
@@ -162,9 +164,9 @@ func (s *sqliteSessions) closeLocked() {
 	}
 }
 
-// private makes the file, and the folder if it is missing, for this user alone.
+// makePrivate makes the file, and the folder if it is missing, for this user alone.
 // SQLite gives its other files the same mode.
-func private(path string) (fs.FileInfo, error) {
+func makePrivate(path string) (fs.FileInfo, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -188,8 +190,5 @@ func private(path string) (fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file", path)
 	}
-	if mode := info.Mode().Perm(); filepath.Separator == '/' && mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s is open to other users (mode %04o): chmod 600 '%s'", path, mode, path)
-	}
-	return info, nil
+	return info, private.Check(path, info)
 }

@@ -387,6 +387,21 @@ var texts = map[string]struct {
 			button:  "Try again",
 		},
 	},
+	"upstream_unavailable": { // the gateway's; it is no fault of the sign-in, and says so
+		tone: Error,
+		zh: wording{
+			title:   "系统暂时无法访问",
+			message: "你已登录，但要访问的系统没有响应。",
+			advice:  "请稍后再试；如果一直这样，请把本页的参考编号告诉管理员。",
+			button:  "再试一次",
+		},
+		en: wording{
+			title:   "The system cannot be reached",
+			message: "You are signed in, but the system behind this page does not answer.",
+			advice:  "Please try again in a moment; if it stays like this, give your administrator the reference on this page.",
+			button:  "Try again",
+		},
+	},
 	"signed_out": {
 		tone: Good,
 		zh: wording{

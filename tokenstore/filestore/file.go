@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/private"
+	"github.com/wecomauth/wecom/tokenstore/private"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/private"
+	"github.com/wecomauth/wecom/tokenstore/private"
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/wecomauth/wecom/internal/private"
+	"github.com/wecomauth/wecom/tokenstore/private"
 )
 
 const (

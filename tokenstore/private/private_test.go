@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/wecomauth/wecom/internal/private"
+	"github.com/wecomauth/wecom/tokenstore/private"
 )
 
 func TestCheck(t *testing.T) {

@@ -9,16 +9,14 @@ import (
 	"syscall"
 )
 
-// Check returns an [*Error] if others than the program's user may read or write
-// what info describes, or if it belongs to somebody else, who could let them.
-func Check(path string, info fs.FileInfo) error {
+func check(path string, info fs.FileInfo) error {
 	if info.IsDir() && info.Mode()&fs.ModeSticky != 0 && info.Mode().Perm()&0o022 != 0 {
 		return refuse("%s is a folder for everybody, but access tokens are to lie there; choose a folder below it, such as %s",
 			path, filepath.Join(path, "wecom-tokens"))
 	}
 	// Who it belongs to comes before the mode, since only the owner can change that.
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
-		return refuse("%s belongs to the user with id %d, and this program runs as %d; mend it with: chown %d '%s'",
+		return refuse("%s belongs to the user with id %d, and this program runs as %d; run: chown %d '%s'",
 			path, s.Uid, os.Geteuid(), os.Geteuid(), path)
 	}
 	mode := info.Mode().Perm()
@@ -29,5 +27,5 @@ func Check(path string, info fs.FileInfo) error {
 	if info.IsDir() {
 		want = 0o700
 	}
-	return refuse("%s is open to other users (mode %04o), but access tokens lie there; mend it with: chmod %o '%s'", path, mode, want, path)
+	return refuse("%s is open to other users (mode %04o); run: chmod %o '%s'", path, mode, want, path)
 }

@@ -1,0 +1,3 @@
+package wecomotel
+
+var NewTransport = newTransport
