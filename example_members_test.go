@@ -1,9 +1,16 @@
 package wecom_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"mime/multipart"
 	"net/http"
+	"net/url"
+	"os"
+	"time"
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
@@ -100,6 +107,76 @@ func ExampleNewClient() {
 	// wangwu 4
 	// zhaoliu 3
 	// sunqi 5
+}
+
+// An upload is multipart: the body is a [bytes.Buffer], which can be sent again if WeCom refuses
+// the access token.
+func ExampleClient_HTTP_upload() {
+	fake := wecomtest.New() // in a program: the options of a real app
+	fake.Handle("media/upload", func(r *http.Request) any {
+		_, file, err := r.FormFile("media")
+		if err != nil {
+			return map[string]any{"errcode": 40004}
+		}
+		return map[string]any{"errcode": 0, "media_id": "id-of-" + file.Filename}
+	})
+	client, err := wecom.NewClient(fake.Options("https://app.example.com/wecom/callback"))
+	if err != nil {
+		panic(err)
+	}
+
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	part, err := w.CreateFormFile("media", "report.txt")
+	if err != nil {
+		panic(err)
+	}
+	_, _ = part.Write([]byte("everything is fine")) // a form in memory takes it
+	_ = w.Close()
+	resp, err := client.HTTP().Post("/cgi-bin/media/upload?type=file", w.FormDataContentType(), &form)
+	if err != nil {
+		panic(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		ErrCode int    `json:"errcode"`
+		MediaID string `json:"media_id"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		panic(err)
+	}
+	fmt.Println(answer.ErrCode, answer.MediaID)
+	// Output: 0 id-of-report.txt
+}
+
+// A download may be large, and take longer than a minute where the client's Timeout says so. If
+// WeCom refuses it, the answer is JSON.
+func ExampleClient_HTTP_download() {
+	fake := wecomtest.New() // in a program: the options of a real app
+	fake.Handle("media/get", func(*http.Request) any { return nil })
+	fake.Always("media/get", wecomtest.Fault{
+		Header: http.Header{"Content-Disposition": {`attachment; filename="report.txt"`}},
+		Body:   []byte("everything is fine"),
+	})
+	client, err := wecom.NewClient(fake.Options("https://app.example.com/wecom/callback"))
+	if err != nil {
+		panic(err)
+	}
+
+	media := client.HTTP()
+	media.Timeout = 10 * time.Minute
+	resp, err := media.Get("/cgi-bin/media/get?" + url.Values{"media_id": {"id-of-report.txt"}}.Encode())
+	if err != nil {
+		panic(err) // without the access token
+	}
+	defer resp.Body.Close()
+	if resp.Header.Get("Content-Disposition") == "" {
+		panic("no file") // {"errcode":40007,…}
+	}
+	if _, err := io.Copy(os.Stdout, resp.Body); err != nil {
+		panic(err)
+	}
+	// Output: everything is fine
 }
 
 // At start-up: whether the app is set up, as far as WeCom shows it.

@@ -113,11 +113,10 @@ func NewTransport() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                 proxy,
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   3 * time.Second,
-		ResponseHeaderTimeout: Timeout,
+		Proxy:               proxy,
+		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 3 * time.Second,
 		// Some hundred sign-ins at once are one company's morning.
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 256,
@@ -150,6 +149,9 @@ type Error struct {
 
 // foreign marks an answer that is none of the platform's.
 type foreign struct{ error }
+
+// Hide returns an error for a request that may have reached the server, as [Do] would.
+func Hide(err error, hide Hidden) *Error { return newError(hide, true, err) }
 
 func newError(hide Hidden, sent bool, err error) *Error {
 	// The text of a *url.Error starts with the URL.
