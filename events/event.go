@@ -140,6 +140,7 @@ func xmlFields(document []byte) (map[string]string, error) {
 	d := xml.NewDecoder(bytes.NewReader(document))
 	var depth int
 	var name string
+	var leaf bool // nothing but text since the last element began
 	var text strings.Builder
 	for {
 		token, err := d.Token()
@@ -153,15 +154,16 @@ func xmlFields(document []byte) (map[string]string, error) {
 			return nil, errForm
 		case xml.StartElement:
 			depth++
-			name = token.Name.Local
+			name, leaf = token.Name.Local, true
 			text.Reset()
 		case xml.CharData:
 			text.Write(token)
 		case xml.EndElement:
-			if _, twice := fields[name]; depth == 2 && name == token.Name.Local && !twice {
+			if _, twice := fields[name]; depth == 2 && leaf && !twice {
 				fields[name] = strings.TrimSpace(text.String())
 			}
 			depth--
+			leaf = false
 		}
 	}
 }

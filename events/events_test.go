@@ -197,6 +197,8 @@ func TestEvents(t *testing.T) {
 			events.Event{Name: "text", AgentID: "7", UserID: "lisi"}},
 		{"a message that calls itself an event", `<xml><MsgType>text</MsgType><Event>unsubscribe</Event><FromUserName>lisi</FromUserName><CreateTime>1760000000</CreateTime></xml>`,
 			events.Event{Name: "unsubscribe", UserID: "lisi"}},
+		{"an element in one of the same name", `<xml><MsgType>event</MsgType><Event>x</Event><FromUserName><FromUserName>lisi</FromUserName></FromUserName><CreateTime>1760000000</CreateTime></xml>`,
+			events.Event{Name: "x"}},
 		{"an unknown one, with elements in elements", `<xml><MsgType>event</MsgType><Event>new_thing</Event><List><UserID>x</UserID></List><List><UserID>y</UserID></List><FromUserName>lisi</FromUserName><CreateTime>1760000000</CreateTime></xml>`,
 			events.Event{Name: "new_thing", UserID: "lisi"}},
 	} {

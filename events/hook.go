@@ -59,11 +59,11 @@ func (h *hook) run() {
 func (h *hook) one(ev Event) {
 	returned := false
 	defer func() {
-		p := recover()
-		if p != nil {
+		switch p := recover(); {
+		case p != nil:
+			defer func() { _ = recover() }() // the logger is the program's, too
 			h.log.Error("events: OnEvent panicked", slog.String("event", ev.Name), slog.String("cause", fmt.Sprintf("%T", p)))
-		}
-		if p == nil && !returned { // runtime.Goexit: go on in another goroutine
+		case !returned: // runtime.Goexit: go on in another goroutine
 			go h.run()
 		}
 	}()

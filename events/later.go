@@ -70,16 +70,21 @@ func (l *later) run() {
 		if !ok {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
 		if directory {
-			l.receiver.announce(ctx)
+			l.work(l.receiver.announce)
 		}
 		if member {
-			l.receiver.lookUp(ctx, ev)
+			l.work(func(ctx context.Context) { l.receiver.lookUp(ctx, ev) })
 		}
-		cancel()
 		time.Sleep(lookUpPause)
 	}
+}
+
+func (l *later) work(f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookUpTime)
+	defer cancel()
+	defer l.receiver.survive()
+	f(ctx)
 }
 
 func (l *later) next() (directory bool, ev Event, member, ok bool) {

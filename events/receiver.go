@@ -1,8 +1,10 @@
 package events
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +22,7 @@ import (
 )
 
 const (
-	maxBody  = 1 << 20
+	maxBody  = 256 << 10       // the largest documented event has 2 KiB
 	maxQuery = 8192            // of a verification: the echostr has some 100 bytes
 	bodyTime = 4 * time.Second // WeCom waits 5 seconds for an answer
 	maxAge   = 10 * time.Minute
@@ -141,7 +143,13 @@ func (e *Receiver) verify(w http.ResponseWriter, r *http.Request) {
 		e.refuse(w, r, http.StatusBadRequest, err)
 		return
 	}
-	message, _, err := e.open(q, q.echo)
+	message, receiveID, err := e.open(q, q.echo)
+	if err == nil {
+		if _, notEcho := parse(message, receiveID); notEcho == nil {
+			// The signature of an event holds for both methods.
+			err = errors.New("it asks to decrypt an event")
+		}
+	}
 	if err != nil {
 		e.refuse(w, r, http.StatusForbidden, err)
 		return
@@ -161,15 +169,10 @@ func (e *Receiver) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		e.refuse(w, r, http.StatusBadRequest, errors.New("the body did not arrive, or has more than 1 MiB"))
+		e.refuse(w, r, http.StatusBadRequest, errors.New("the body did not arrive, or has more than 256 KiB"))
 		return
 	}
-	envelope, err := fieldsOf(body)
-	if err != nil {
-		e.refuse(w, r, http.StatusBadRequest, err)
-		return
-	}
-	message, receiveID, err := e.open(q, first(envelope, "Encrypt", "encrypt"))
+	message, receiveID, err := e.open(q, encryptedIn(body))
 	if err != nil {
 		e.refuse(w, r, http.StatusForbidden, err)
 		return
@@ -188,13 +191,29 @@ func (e *Receiver) receive(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		e.seen.add(id)
-		e.later.add(ev)
-		e.hook.add(ev)
+		if e.seen.add(id) {
+			e.later.add(ev)
+			e.hook.add(ev)
+		}
 	}
 	if _, suite := ev.Fields["InfoType"]; suite {
 		_, _ = io.WriteString(w, "success") // anything else is taken for an error there
 	}
+}
+
+// encryptedIn finds the ciphertext in a body, XML or JSON. Anybody may have sent
+// it, and an XML parser would work on it for a long time.
+func encryptedIn(body []byte) string {
+	if _, rest, ok := bytes.Cut(body, []byte("<Encrypt>")); ok {
+		text, _, _ := bytes.Cut(rest, []byte("</Encrypt>"))
+		text = bytes.TrimPrefix(bytes.TrimSpace(text), []byte("<![CDATA["))
+		return string(bytes.TrimSpace(bytes.TrimSuffix(text, []byte("]]>"))))
+	}
+	var envelope struct {
+		Encrypt string `json:"encrypt"`
+	}
+	_ = json.Unmarshal(body, &envelope) // what it did not find has no right signature
+	return envelope.Encrypt
 }
 
 // A query is what WeCom puts into the URL.
@@ -275,10 +294,23 @@ func (e *Receiver) endSessions(ctx context.Context, ev Event) error {
 	errs := make([]error, len(targets))
 	var wg sync.WaitGroup
 	for i, m := range targets {
-		wg.Go(func() { errs[i] = e.revoke(ctx, m, ev) })
+		wg.Go(func() {
+			errs[i] = errors.New("a panic")
+			defer e.survive()
+			errs[i] = e.revoke(ctx, m, ev)
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// survive is deferred in goroutines of ours that call what is the program's: its
+// session store, transport and logger. A panic of theirs would end the program.
+func (e *Receiver) survive() {
+	if p := recover(); p != nil {
+		defer func() { _ = recover() }()
+		e.log.Error("events: a panic", slog.String("cause", fmt.Sprintf("%T", p)))
+	}
 }
 
 func (e *Receiver) revoke(ctx context.Context, m *wecom.Middleware, ev Event) error {

@@ -8,8 +8,8 @@ import (
 	"github.com/wecomauth/wecom/internal/forget"
 )
 
-// seenFor is longer than a message is fresh.
-const seenFor = 15 * time.Minute
+// seenFor is longer than a message is fresh, also one from a clock ahead of ours.
+const seenFor = 2*maxAge + time.Minute
 
 // seen remembers the messages that were handled. WeCom repeats one until it is
 // answered in time, and somebody who captured one could, too.
@@ -25,10 +25,16 @@ func (s *seen) has(id [sha256.Size]byte) bool {
 	return ok
 }
 
-func (s *seen) add(id [sha256.Size]byte) {
+// add reports whether id is new: a repeat may arrive while the first is still being handled.
+func (s *seen) add(id [sha256.Size]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.messages.Put(id, struct{}{}, time.Now(), seenFor)
+	now := time.Now()
+	if _, again := s.messages.Get(id, now); again {
+		return false
+	}
+	s.messages.Put(id, struct{}{}, now, seenFor)
+	return true
 }
 
 // A counter says once a minute how much it counted since.

@@ -142,7 +142,7 @@ func (f *Fake) PostEvent(agentID string, fields map[string]string) {
 func (f *Fake) AwaitEvents(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for slices.ContainsFunc(f.events, func(q *eventQueue) bool { return q.running }) {
+	for f.eventsRunning > 0 {
 		idle := f.eventsIdle
 		f.mu.Unlock()
 		select {
@@ -241,7 +241,7 @@ func (q *eventQueue) send(ctx context.Context, method, encrypted string, at time
 	r := q.request(ctx, method, encrypted, at)
 	if q.Handler != nil {
 		r.RequestURI, r.RemoteAddr = r.URL.RequestURI(), "203.0.113.200:443"
-		w := &eventAnswer{header: http.Header{}, status: http.StatusOK}
+		w := &eventAnswer{header: http.Header{}}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -249,6 +249,7 @@ func (q *eventQueue) send(ctx context.Context, method, encrypted string, at time
 		}()
 		select {
 		case <-done:
+			w.WriteHeader(http.StatusOK)
 			return w.status, w.body.String(), nil
 		case <-ctx.Done():
 			return 0, "", context.Cause(ctx)
@@ -270,9 +271,18 @@ type eventAnswer struct {
 	body   bytes.Buffer
 }
 
-func (a *eventAnswer) Header() http.Header         { return a.header }
-func (a *eventAnswer) WriteHeader(status int)      { a.status = status }
-func (a *eventAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
+func (a *eventAnswer) Header() http.Header { return a.header }
+
+func (a *eventAnswer) WriteHeader(status int) {
+	if a.status == 0 { // the first one counts
+		a.status = status
+	}
+}
+
+func (a *eventAnswer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(p)
+}
 
 // eventMessage is the message before encryption. n varies its form, as WeCom's varies.
 func eventMessage(r EventReceiver, fields map[string]string, at time.Time, n int) string {
@@ -322,7 +332,7 @@ func (f *Fake) post(q *eventQueue, fields map[string]string) {
 	q.waiting = append(q.waiting, eventMessage(q.EventReceiver, fields, f.now(), f.eventsPosted))
 	if !q.running {
 		q.running = true
-		if f.eventsIdle == nil {
+		if f.eventsRunning++; f.eventsRunning == 1 {
 			f.eventsIdle = make(chan struct{})
 		}
 		go f.deliver(q)
@@ -335,9 +345,8 @@ func (f *Fake) deliver(q *eventQueue) {
 		f.mu.Lock()
 		if len(q.waiting) == 0 {
 			q.running = false
-			if !slices.ContainsFunc(f.events, func(o *eventQueue) bool { return o.running }) {
+			if f.eventsRunning--; f.eventsRunning == 0 {
 				close(f.eventsIdle)
-				f.eventsIdle = nil
 			}
 			f.mu.Unlock()
 			return

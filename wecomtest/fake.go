@@ -48,11 +48,12 @@ type Fake struct {
 	weixin   weixin
 	browsers int
 
-	events       []*eventQueue
-	eventFaults  EventFaults
-	eventsPosted int
-	eventsIdle   chan struct{} // closed when no event waits any more; nil if none does
-	deliveries   []Delivery
+	events        []*eventQueue
+	eventFaults   EventFaults
+	eventsPosted  int
+	eventsIdle    chan struct{} // closed when no event waits any more; nil if none does
+	eventsRunning int           // queues that deliver, also those that were replaced
+	deliveries    []Delivery
 }
 
 // Settings are what may be changed about a [Fake] beside its contacts. See
