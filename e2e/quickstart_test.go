@@ -118,6 +118,22 @@ func TestQuickstartWithoutConfiguration(t *testing.T) {
 	assert.Equal(t, 1, p.visits("/wecom/callback?"))
 }
 
+// Somebody leaves the company, by a button on the fake's page: the next click is over.
+func TestQuickstartLeaver(t *testing.T) {
+	site := startQuickstart(t, nil)
+	p := newPage(t, "zh-CN")
+	require.EqualValues(t, 200, p.open(site+deepLink))
+	fake, _, _ := strings.Cut(p.href(), "/wwlogin/")
+	require.EqualValues(t, 200, p.pick("zhangsan"))
+	require.Equal(t, "zhangsan", p.signedInAs())
+
+	other := p.tab()
+	require.EqualValues(t, 200, other.open(fake+"/"))
+	require.EqualValues(t, 200, other.click(`button[value=zhangsan]`))
+	p.open(site + "/next")
+	assert.NotContains(t, p.text(), "zhangsan")
+}
+
 func TestQuickstartInsideWeCom(t *testing.T) {
 	site := startQuickstart(t, nil)
 	p := newPage(t, "")

@@ -488,13 +488,38 @@ func (v *visit) render(status int, name string, w view) *answer {
 	return a
 }
 
-// index is the page at the root of a [Server]: what to point a client at.
+// index is the page at the root of a [Server]: what to point a client at, and
+// buttons by which those who signed in leave the company.
 func (f *Fake) index(r *http.Request) *answer {
+	if r.Method == http.MethodPost {
+		return f.leaves(r)
+	}
 	v := &visit{f: f, r: r, lang: language(r)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.corp, v.app = f.corps[demoCorp], f.app()
-	return v.show("index", struct{ CorpID, AgentID, Secret, Base, Website, Account, WeixinSecret string }{
-		demoCorp, v.app.AgentID, v.app.Secret, "http://" + r.Host, demoWebsite, demoAccount, f.weixin.apps[demoWebsite].Secret,
+	var signedIn []*Member
+	for _, m := range v.corp.members {
+		if slices.ContainsFunc(f.issued, func(c *code) bool { return c.Used && c.CorpID == demoCorp && c.Who == m.UserID }) {
+			signedIn = append(signedIn, m)
+		}
+	}
+	return v.show("index", struct {
+		CorpID, AgentID, Secret, Base, Website, Account, WeixinSecret string
+		SignedIn                                                      []*Member
+	}{
+		demoCorp, v.app.AgentID, v.app.Secret, "http://" + r.Host, demoWebsite, demoAccount, f.weixin.apps[demoWebsite].Secret, signedIn,
 	})
+}
+
+// leaves removes a member. The answer comes when the event receivers know.
+func (f *Fake) leaves(r *http.Request) *answer {
+	if http.NewCrossOriginProtection().Check(r) != nil {
+		return textAnswer(http.StatusForbidden, "403")
+	}
+	f.RemoveMember(r.PostFormValue("leaves"))
+	_ = f.AwaitEvents(r.Context()) // the browser has gone
+	a := newAnswer(http.StatusSeeOther, "text/plain; charset=utf-8", nil)
+	a.header.Set("Location", "/")
+	return a
 }

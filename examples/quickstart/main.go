@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/events"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -60,12 +61,14 @@ func run(ctx context.Context) error {
 		CallbackURL: env("WECOM_CALLBACK_URL", site+"/wecom/callback"),
 		Scope:       os.Getenv("WECOM_SCOPE"),
 	}
+	var fake *wecomtest.Fake
 	if options.CorpID == "" && options.AgentID == "" && options.Secret.Reveal() == "" {
-		fake, err := startFake(listener.Addr(), &options)
+		fake = wecomtest.New()
+		server, err := startFake(fake, listener.Addr(), &options)
 		if err != nil {
 			return err
 		}
-		defer fake.Close()
+		defer server.Close()
 	} else {
 		fmt.Println("Credentials are set, so no fake runs: this is WeCom itself, or what the WECOM_…_URL variables name.\n已设置凭证，不启动模拟的企业微信：连接的是真实的企业微信，或 WECOM_…_URL 指定的地址。")
 	}
@@ -76,6 +79,11 @@ func run(ctx context.Context) error {
 	auth, err := wecom.New(options)
 	if err != nil {
 		return fmt.Errorf("%w\n(the options come from WECOM_CORP_ID, WECOM_AGENT_ID, WECOM_SECRET, WECOM_CALLBACK_URL and so on; with the first three unset, a fake WeCom runs)", err)
+	}
+	if fake != nil {
+		if err := receiveEvents(fake, auth, site); err != nil {
+			return err
+		}
 	}
 	if callback, err := url.Parse(options.CallbackURL); err == nil { // behind a proxy it is not our own address
 		site = callback.Scheme + "://" + callback.Host
@@ -111,22 +119,36 @@ var page = template.Must(template.New("page").Parse(pageHTML))
 
 // startFake starts a fake WeCom and points the options at it. Since the fake lets
 // everybody in, it and the site stay on this machine.
-func startFake(site net.Addr, options *wecom.Options) (*wecomtest.Server, error) {
+func startFake(fake *wecomtest.Fake, site net.Addr, options *wecom.Options) (*wecomtest.Server, error) {
 	if tcp, ok := site.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return nil, errors.New("the fake WeCom lets everybody in: ADDR must be on loopback, such as 127.0.0.1:8080, " +
 			"until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
 	}
-	fake := wecomtest.New()
 	server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
 	if err != nil {
 		return nil, fmt.Errorf("FAKE_ADDR, where the fake WeCom listens: %w", err)
 	}
 	options.CorpID, options.AgentID, options.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
 	options.Endpoints = server.Endpoints()
-	fmt.Printf("No credentials are set, so a fake WeCom runs at %s\n没有设置凭证，已启动模拟的企业微信：%s\n"+
+	fmt.Printf("No credentials are set, so a fake WeCom runs at %s, where whoever signed in can leave the company\n没有设置凭证，已启动模拟的企业微信：%s ，已登录的成员可以在那里离职\n"+
 		"  corp id  (企业ID)   %s\n  agent id (AgentId)  %s\n  secret   (Secret)   %s\n",
 		server.URL(), server.URL(), fake.CorpID(), fake.AgentID(), fake.Secret())
 	return server, nil
+}
+
+// receiveEvents lets the fake tell who left the company, which ends their sessions.
+// With WeCom itself the receiver would stand at /wecom/events, beside auth.Handler.
+func receiveEvents(fake *wecomtest.Fake, auth *wecom.Middleware, site string) error {
+	const token, key = "TokenOfTheQuickstart", "keyOfTheQuickstart0123456789abcdefghijklmno"
+	receiver, err := events.New(events.Options{
+		Token: wecom.NewSecret(token), EncodingAESKey: wecom.NewSecret(key), Middlewares: []*wecom.Middleware{auth},
+	})
+	if err != nil {
+		return err
+	}
+	return fake.SaveEventReceiver(wecomtest.EventReceiver{
+		AgentID: fake.AgentID(), URL: site + "/wecom/events", Handler: receiver, Token: token, EncodingAESKey: key,
+	})
 }
 
 // siteURL is how this machine's browser reaches addr.
