@@ -206,6 +206,9 @@ func TestF33_LookUpsHang(t *testing.T) {
 
 // T38: the memory for messages is bounded. The oldest makes room.
 func TestT38_SeenIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("50,000 events")
+	}
 	got := make(chan string)
 	w := newWorld(t, func(_ *wecom.Options, o *events.Options) {
 		o.OnEvent = func(_ context.Context, ev events.Event) { got <- ev.Name }
@@ -224,4 +227,55 @@ func TestT38_SeenIsBounded(t *testing.T) {
 	require.Equal(t, "one more", <-got)
 	post("first")
 	require.Equal(t, "first", <-got)
+}
+
+// F33: what waits for a look-up is bounded, and nobody waits twice.
+func TestF33_LookUpsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		update := func(i int) {
+			message := fmt.Sprintf(`<xml><Event>change_contact</Event><ChangeType>update_user</ChangeType><UserID>u%d</UserID><Time>%d</Time><MsgType>event</MsgType></xml>`, i%10_100, i)
+			require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code)
+		}
+		for i := range 500 {
+			update(0)
+			update(10_100 * (i + 1))
+		}
+		time.Sleep(time.Minute)
+		assert.LessOrEqual(t, w.fake.Calls("user/get"), 2, "one under way, and one that waits")
+		w.fake.ResetCalls()
+		for i := range 10_099 {
+			update(i + 1)
+		}
+		time.Sleep(time.Hour)
+		assert.LessOrEqual(t, w.fake.Calls("user/get"), 10_001)
+		assert.Contains(t, w.logs.String(), "some were not looked up")
+	})
+}
+
+// A countingStore counts commits.
+type countingStore struct {
+	*memstore.MemStore
+	n atomic.Int64
+}
+
+func (s *countingStore) Commit(key string, row []byte, expires time.Time) error {
+	s.n.Add(1)
+	return s.MemStore.Commit(key, row, expires)
+}
+
+// F33: a reorganisation is announced to the other replicas once a second at most.
+func TestF33_AnnouncementsAreSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countingStore{MemStore: memstore.NewWithCleanupInterval(0)}
+		w := newWorld(t, func(o *wecom.Options, _ *events.Options) { o.SessionStore = store })
+		for i := range 100 {
+			message := fmt.Sprintf(`<xml><Event>change_contact</Event><ChangeType>update_party</ChangeType><Id>%d</Id><MsgType>event</MsgType></xml>`, i)
+			require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		assert.LessOrEqual(t, store.n.Load(), int64(2*11), "two rows each")
+		assert.GreaterOrEqual(t, store.n.Load(), int64(2*9))
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -134,7 +135,7 @@ func TestVectors(t *testing.T) {
 	file, err := os.ReadFile("../internal/msgcrypt/testdata/vectors.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(file, &vectors))
-	require.Len(t, vectors, 34)
+	require.Len(t, vectors, 37)
 	for _, v := range vectors {
 		t.Run(v.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -207,7 +208,13 @@ func TestEvents(t *testing.T) {
 			w := newWorld(t, func(_ *wecom.Options, o *events.Options) {
 				o.OnEvent = func(_ context.Context, ev events.Event) { got <- ev }
 			})
-			require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, tt.message, time.Now())).Code)
+			res := w.do(wecomtest.EventRequest(w.at, tt.message, time.Now()))
+			require.Equal(t, 200, res.Code)
+			if strings.Contains(tt.message, "<InfoType>") {
+				assert.Equal(t, "success", res.Body.String())
+			} else {
+				assert.Empty(t, res.Body.String())
+			}
 			ev := <-got
 			assert.Equal(t, tt.message, string(ev.Raw))
 			assert.NotEmpty(t, ev.Fields)
@@ -270,7 +277,8 @@ func TestSessionsEnd(t *testing.T) {
 
 // An event of one app says nothing about another, and one of another corp nothing at all.
 func TestOtherApps(t *testing.T) {
-	w := newWorld(t)
+	const known = "wweeeeeeeeeeeeeeee" // may speak, and is another corp
+	w := newWorld(t, func(_ *wecom.Options, o *events.Options) { o.ReceiveIDs = []string{known} })
 	zhangsan := w.signIn("zhangsan")
 	unsubscribe := func(r wecomtest.EventReceiver, agent string) int {
 		message := fmt.Sprintf(`<xml><AgentID>%s</AgentID><Event>unsubscribe</Event><FromUserName>zhangsan</FromUserName><MsgType>event</MsgType></xml>`, agent)
@@ -281,9 +289,21 @@ func TestOtherApps(t *testing.T) {
 	other := w.at
 	other.CorpID = "wwffffffffffffffff"
 	assert.Equal(t, 403, unsubscribe(other, w.at.AgentID))
+	other.CorpID = known
+	assert.Equal(t, 200, unsubscribe(other, w.at.AgentID))
 	assert.True(t, in(zhangsan))
 	assert.Equal(t, 200, unsubscribe(w.at, w.at.AgentID))
 	assert.False(t, in(zhangsan))
+}
+
+// A member of a linked corp is named with that corp's id.
+func TestLinkedCorp(t *testing.T) {
+	w := newWorld(t, func(o *wecom.Options, _ *events.Options) { o.AllowLinkedCorps = true })
+	const zhouba = "wwfedcba9876543210/zhouba"
+	b := w.fake.Browser(site, w.app).SignInAs(zhouba)
+	require.Equal(t, 200, b.Get("/").Status)
+	require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, strings.Replace(unsubscribe, "zhangsan", zhouba, 1), time.Now())).Code)
+	assert.False(t, in(b))
 }
 
 // T38: what WeCom did not send changes nothing, says nothing, and is one line in the log.
@@ -313,7 +333,8 @@ func TestT38_HostileRequests(t *testing.T) {
 		hostile["a malformed query"].URL.RawQuery += "&%zz"
 		hostile["no body"] = good()
 		hostile["no body"].Body = http.NoBody
-		hostile["a body of 2 MiB"] = httptest.NewRequest("POST", good().URL.String(), strings.NewReader("<xml>"+strings.Repeat(" ", 2<<20)))
+		hostile["a long body"] = good()
+		hostile["a long body"].Body = io.NopCloser(io.MultiReader(hostile["a long body"].Body, strings.NewReader(strings.Repeat(" ", 256<<10))))
 		hostile["a verification with an event's ciphertext and no echostr"] = func() *http.Request {
 			r := good()
 			r.Method = "GET"
@@ -353,6 +374,8 @@ func TestMethods(t *testing.T) {
 		res := w.do(httptest.NewRequest(method, "/wecom/events", nil))
 		assert.Equal(t, 405, res.Code, method)
 		assert.Equal(t, "GET, POST", res.Header().Get("Allow"))
+		assert.Equal(t, "no-store", res.Header().Get("Cache-Control"))
+		assert.Equal(t, "nosniff", res.Header().Get("X-Content-Type-Options"), "a verification's answer is what was sent")
 	}
 }
 
@@ -601,6 +624,8 @@ func TestNew(t *testing.T) {
 	}{
 		{"nothing", events.Options{}, []string{"Token: want the letters", "EncodingAESKey: want the 43", "whose events"}},
 		{"half of an earlier pair", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey), ReceiveIDs: []string{"ww1"}, EarlierToken: secret("x")}, []string{"EarlierEncodingAESKey"}},
+		{"a token with a blank", events.Options{Token: secret("a token"), EncodingAESKey: secret(aesKey), ReceiveIDs: []string{"ww1"}}, []string{"Token: want"}},
+		{"a token of 33", events.Options{Token: secret(strings.Repeat("t", 33)), EncodingAESKey: secret(aesKey), ReceiveIDs: []string{"ww1"}}, []string{"Token: want"}},
 		{"a key of 42", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey[1:]), ReceiveIDs: []string{"ww1"}}, []string{"EncodingAESKey"}},
 		{"a middleware that is none", events.Options{Token: secret(token), EncodingAESKey: secret(aesKey), Middlewares: []*wecom.Middleware{nil, {}}}, []string{"Middlewares[0]", "Middlewares[1]"}},
 	} {
