@@ -204,31 +204,6 @@ func TestF33_LookUpsHang(t *testing.T) {
 	})
 }
 
-// T38: the memory for messages is bounded. The oldest makes room.
-func TestT38_SeenIsBounded(t *testing.T) {
-	if testing.Short() {
-		t.Skip("50,000 events")
-	}
-	got := make(chan string)
-	w := newWorld(t, func(_ *wecom.Options, o *events.Options) {
-		o.OnEvent = func(_ context.Context, ev events.Event) { got <- ev.Name }
-	})
-	post := func(name string) {
-		w.do(wecomtest.EventRequest(w.at, "<xml><MsgType>event</MsgType><Event>"+name+"</Event></xml>", time.Now()))
-	}
-	post("first")
-	require.Equal(t, "first", <-got)
-	for i := range 49_999 {
-		post(fmt.Sprint(i))
-		<-got
-	}
-	post("first")
-	post("one more")
-	require.Equal(t, "one more", <-got)
-	post("first")
-	require.Equal(t, "first", <-got)
-}
-
 // F33: what waits for a look-up is bounded, and nobody waits twice.
 func TestF33_LookUpsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
