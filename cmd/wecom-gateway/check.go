@@ -25,7 +25,7 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"upstream", c.checkUpstream},
-		{"events (Token and EncodingAESKey have the right form)", c.checkEvents},
+		{"events (form of Token and EncodingAESKey)", c.checkEvents},
 	}
 	status := 0
 	for _, one := range checks {
