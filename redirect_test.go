@@ -286,7 +286,7 @@ func TestReturnToAnOwnRoute(t *testing.T) {
 	for _, route := range []string{"login", "logout", "callback", "signed-out", "attempt", "session"} {
 		for _, suffix := range []string{"", "?x=1", "#x", "/", "/.", "/x/..?x=1"} {
 			// As browsers and proxies read them, all are the route.
-			for _, folder := range []string{"/wecom/", "/./wecom/", "/wecom/./", "/wecom//", "/wecom/x/../", "/x/../wecom/", "/wecom/%2e/", "/wecom/x/%2E%2e/", "/%77ecom/", "/wecom%2f", "/wecom%5C"} {
+			for _, folder := range []string{"/wecom/", "/./wecom/", "/wecom/./", "/wecom//", "/wecom/x/../", "/x/../wecom/", "/wecom/%2e/", "/wecom/x/%2E%2e/", "/%77ecom/", "/wecom%2f", "/wecom%5C", "/x%2Fy/../wecom/", "/x%5cy/%2e%2e/wecom/"} {
 				assert.Equal(t, "/wecom/login", m.LoginURL(folder+route+suffix), folder+route+suffix)
 				assert.Equal(t, "/app/wecom/login", mounted.LoginURL("/app"+folder+route+suffix), folder+route+suffix)
 			}

@@ -24,6 +24,7 @@ import (
 //   - a backslash in the path: to a browser it is a slash
 //   - a path that begins with two slashes once its escapes are decoded or its dot
 //     segments removed, since handlers and proxies do both and then redirect
+//   - a path with a dot segment and an escaped slash: which path it is depends on what comes first
 //   - a path with a malformed escape or an escaped control character
 //
 // Everything else survives, above all in query and fragment. Escapes are
@@ -70,7 +71,8 @@ func plain(s string) bool {
 // Removing dot segments can uncover an empty segment that stood further back, as in
 // "/a/..//evil.example", and which segments there are depends on whether escapes are
 // decoded first and whether a backslash separates. Instead of trying every
-// reading, a path is refused that holds both a dot segment and an empty one when it is split as finely as possible.
+// reading, a path is refused that holds both a dot segment and an empty one when it is split as finely as possible,
+// or both a dot segment and an escaped slash: to a browser "/a%2Fb/../x" is "/x".
 func safePath(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
@@ -81,6 +83,7 @@ func safePath(path string) bool {
 		dots        = true
 		dotSegment  bool
 		emptyInside bool // an empty segment that is not the last
+		escaped     bool // a slash is
 	)
 	for i := 1; i < len(path); {
 		c := path[i]
@@ -98,6 +101,7 @@ func safePath(path string) bool {
 			}
 			c = hi<<4 | lo
 			i += 2
+			escaped = escaped || c == '/' || c == '\\'
 			if c < ' ' || c == 0x7f {
 				return false
 			}
@@ -121,7 +125,7 @@ func safePath(path string) bool {
 	}
 	length := n - start
 	dotSegment = dotSegment || dots && (length == 1 || length == 2)
-	return !dotSegment || !emptyInside
+	return !dotSegment || !emptyInside && !escaped
 }
 
 // unhex returns the value of a hexadecimal digit, more than 15 for anything else.
