@@ -126,11 +126,15 @@ func (g *gateway) route(r *http.Request) string {
 			}
 		}
 	}
-	if g.ours(p) {
+	// To a program that removes dots first and decodes then, an escaped slash is a letter.
+	dotsFirst, _ := url.PathUnescape(escapedSlash.Replace(r.URL.RawPath))
+	if g.ours(p) || g.ours(dotsFirst) {
 		return "own"
 	}
 	return "app"
 }
+
+var escapedSlash = strings.NewReplacer("%2f", "x", "%2F", "x", "%5c", "x", "%5C", "x")
 
 // ours says whether a decoded path lies in the folder of the own routes, or does
 // so for a program that removes dots, empty elements, parameters and backslashes,

@@ -171,6 +171,8 @@ func TestT15_PathSpellings(t *testing.T) {
 		{"/admin/../wecom/signed-out", true},
 		{"/wecom//signed-out", true},
 		{"/wecom/./auth", true},
+		{"/x%2Fy/../wecom/signed-out", true},
+		{"/x%2Fy%7C|/%2e%2e/wecom/signed-out", true},
 		{`/\wecom/auth`, true},
 		{`/wecom\auth`, true},
 		{"/wecom/auth/x", true},
