@@ -180,6 +180,34 @@ func (brokenTokens) Token(context.Context) (wecom.Token, error) {
 	return wecom.Token{}, errors.New("down")
 }
 
+// sparseTokens have a token for the first call of each sign-in, and none to replace it.
+type sparseTokens struct {
+	noTokens
+	n atomic.Int64
+}
+
+func (s *sparseTokens) Token(context.Context) (wecom.Token, error) {
+	if s.n.Add(1)%2 == 0 {
+		return wecom.Token{}, errors.New("down")
+	}
+	return wecom.Token{Value: wecom.NewSecret("t"), Expires: time.Now().Add(time.Hour)}, nil
+}
+
+// A code that was sent with a refused token was sent.
+func TestARefusedTokenCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.TokenSource = &sparseTokens{} })
+		w.fake.Always("auth/getuserinfo", wecomtest.Fault{ErrCode: 40014})
+		refused := 0
+		for i := range perClient + 50 {
+			if do(w.app, comeBack(t, w.auth, fmt.Sprint("made", i))).Code == 429 {
+				refused++
+			}
+		}
+		assert.Equal(t, 50, refused)
+	})
+}
+
 // While WeCom gives no token, a callback leaves nothing behind.
 func TestF28_WhatWasNotSentIsForgotten(t *testing.T) {
 	const n = 10_000
