@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
@@ -50,15 +51,15 @@ func (c *Client) checkApp(ctx context.Context) (Agent, error) {
 // as well: so with [PageWeb], and for a callback on loopback, nothing is compared. A program whose app
 // has several trusted domains calls Client().Check instead.
 //
-// If Options.Provider is set, that one's method Check(context.Context) error is
-// called, if it has one.
+// If Options.Provider is set, its method Check is called instead, if it has one:
+// see [Provider].
 func (m *Middleware) Check(ctx context.Context) error {
 	if m.sessions == nil {
 		return errZeroMiddleware
 	}
 	p, ok := m.provider.(*corpApp)
 	if !ok {
-		if p, ok := m.provider.(interface{ Check(context.Context) error }); ok {
+		if p, ok := m.provider.(checker); ok {
 			return p.Check(ctx)
 		}
 		return nil
@@ -73,7 +74,7 @@ func (m *Middleware) Check(ctx context.Context) error {
 // checkDomain compares as WeCom does: host and port, letter by letter.
 func checkDomain(callback, trusted string) error {
 	u, err := url.Parse(callback)
-	if err != nil || isLoopback(u.Hostname()) {
+	if err != nil || endpoint.IsLoopback(u.Hostname()) {
 		return nil
 	}
 	_, bare, found := strings.Cut(trusted, "://")

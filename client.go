@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/tokenkey"
@@ -92,24 +93,9 @@ func (c *checks) endpointAPI(o Options) {
 	if o.Endpoints.API == "" {
 		return
 	}
-	if err := checkEndpoint("Endpoints.API", o.Endpoints.API); err != nil {
+	if err := endpoint.Check("Endpoints.API", o.Endpoints.API); err != nil {
 		*c = append(*c, err)
 	}
-}
-
-// checkEndpoint returns what is wrong with an address in [Endpoints], where
-// name is the option's. The error does not show the address.
-func checkEndpoint(name, address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return fmt.Errorf("%s: want an absolute URL", name)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#"):
-		return fmt.Errorf("%s: want neither user, query nor fragment", name)
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	}
-	return fmt.Errorf("%s: want https (http is accepted for loopback only)", name)
 }
 
 // newClient makes a client from options that checkClient has found no fault with.

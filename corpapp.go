@@ -37,7 +37,7 @@ func newProvider(o Options) (Provider, *Client, error) {
 		client, err := NewClient(o)
 		return provider, client, err
 	}
-	if own, ok := provider.(interface{ Client() *Client }); ok {
+	if own, ok := provider.(clientProvider); ok {
 		return provider, own.Client(), nil
 	}
 	return provider, nil, nil
@@ -90,16 +90,13 @@ func or(value, otherwise string) string {
 // App names the corp and the agent.
 func (p *corpApp) App() App { return p.client.app }
 
-// AuthorizeURL picks one of the two pages.
+// AuthorizeURL picks one of the two pages, unless the attempt asks for one.
 func (p *corpApp) AuthorizeURL(a Attempt) string {
-	if p.inApp(a.UserAgent) {
+	if a.Page == PageInApp || a.Page == PageAuto && p.inApp(a.UserAgent) {
 		return p.inAppURL(a)
 	}
 	return p.webURL(a)
 }
-
-// pageURLs returns both pages, for scripts that choose themselves.
-func (p *corpApp) pageURLs(a Attempt) (inApp, web string) { return p.inAppURL(a), p.webURL(a) }
 
 // The addresses are built by hand: WeCom matches parts of them literally, so
 // that the parameters keep the documented order and #wechat_redirect stays last.

@@ -125,7 +125,7 @@ func (m *Middleware) LoginURL(returnTo string) string {
 
 // Client returns the client that the middleware talks to WeCom with: the same
 // token and settings, for any endpoint. If Options.Provider is set without CorpID
-// and Secret, it is what the provider's method Client() *Client returns, nil if it has none.
+// and Secret, it is the provider's, nil if that has none: see [Provider].
 func (m *Middleware) Client() *Client { return m.client }
 
 // App returns what people sign in to, the zero App for the zero Middleware.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -19,6 +18,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/returnto"
 )
 
@@ -372,7 +372,7 @@ func (c *checks) callback(o Options) *url.URL {
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(o.CallbackURL, "#") {
 		c.bad("CallbackURL: want scheme, host and path only")
 	}
-	if u.Scheme == "http" && !isLoopback(u.Hostname()) && !o.DangerouslyAllowHTTP {
+	if u.Scheme == "http" && !endpoint.IsLoopback(u.Hostname()) && !o.DangerouslyAllowHTTP {
 		c.bad("CallbackURL: plain http gives the session to everybody on the network: use https (or DangerouslyAllowHTTP)")
 	}
 	if p := u.Port(); u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80" || strings.HasSuffix(u.Host, ":") {
@@ -480,17 +480,8 @@ func (c *checks) rest(o Options) {
 		if e.url == "" {
 			continue
 		}
-		if err := checkEndpoint(e.name, e.url); err != nil {
+		if err := endpoint.Check(e.name, e.url); err != nil {
 			*c = append(*c, err)
 		}
 	}
-}
-
-// isLoopback says whether a host name or address never leaves this machine.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

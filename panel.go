@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/pages"
 )
 
@@ -55,7 +56,7 @@ func (c *checks) panel(o Options) {
 	case !policyURL.MatchString(script):
 		c.bad("Endpoints.PanelScript: want an absolute URL, or a path on this site, of plain characters")
 	default:
-		if err := checkEndpoint("Endpoints.PanelScript", script); err != nil {
+		if err := endpoint.Check("Endpoints.PanelScript", script); err != nil {
 			*c = append(*c, err)
 		}
 	}

@@ -2,11 +2,6 @@ package wecom
 
 import "context"
 
-// A rechecker can tell whether somebody who signed in may still sign in. It is an optional part of a Provider.
-type rechecker interface {
-	Recheck(ctx context.Context, id Identity) (bool, error)
-}
-
 // A Provider is where people prove who they are: the seam between a
 // [Middleware] and WeCom, or whatever stands in WeCom's place. The default one,
 // made by [New] from CorpID, AgentID and Secret, is a WeCom corp app.
@@ -14,6 +9,21 @@ type rechecker interface {
 // A Provider must be safe for concurrent use. The middleware takes care of
 // state, cookies, restarts, sessions and failures; a provider only knows an
 // address and an exchange.
+//
+// A Provider may have further methods, which the middleware uses where there are any:
+//
+//	// Client returns the app's client, nil for none. It becomes Middleware.Client,
+//	// which authorizers get, unless Options describe a client of their own.
+//	Client() *Client
+//
+//	// Recheck reports whether a person who signed in as id may stay signed in, for
+//	// Options.Recheck. An error means that it could not tell, and ends no session.
+//	// It runs in the background, in up to eight goroutines, for 10 seconds at most.
+//	Recheck(ctx context.Context, id Identity) (bool, error)
+//
+//	// Check checks the set-up, for Middleware.Check. It returns an error that lists
+//	// every mistake that it found.
+//	Check(ctx context.Context) error
 type Provider interface {
 	// App names the app that people sign in to. It is constant, and it is part
 	// of every cookie's name, signature and session: two middlewares whose
@@ -29,14 +39,25 @@ type Provider interface {
 	// the first was not used up. ctx bounds the whole exchange.
 	//
 	// The identity's Provider, CorpID and AppID must be those of App, and it must
-	// name somebody. If a fresh sign-in by the same person can mend the failure (the code is used,
-	// expired, or its fate is unknown), the error wraps [ErrStartOver]; a
-	// *[Failure] in the error's chain is answered as it is; anything else is answered as "the
-	// sign-in service is not available". An identity beside the error says that the
-	// code was good and only the person is refused: it does not count against the
-	// limit on failed exchanges, and is not used otherwise.
+	// name somebody. If a fresh sign-in by the same person can succeed (the code is
+	// used, expired, or its fate is unknown), the error wraps [ErrStartOver]; a
+	// *[Failure] in the error's chain is answered as it is; anything else is answered
+	// as "the sign-in service is not available". An identity beside the error says
+	// that the code was good and only the person is refused: it does not count
+	// against the limit on failed exchanges, and is not used otherwise.
 	Identify(ctx context.Context, code string) (Identity, error)
 }
+
+// The optional methods of a Provider; see there.
+type (
+	clientProvider interface{ Client() *Client }
+	rechecker      interface {
+		Recheck(ctx context.Context, id Identity) (bool, error)
+	}
+	checker interface {
+		Check(ctx context.Context) error
+	}
+)
 
 // An App names what people sign in to.
 type App struct {
@@ -59,4 +80,7 @@ type Attempt struct {
 	Language string
 	// UserAgent is the browser's. It may pick a page and must decide nothing else.
 	UserAgent string
+	// Page is [PageInApp] or [PageWeb] when a script wants the address of that page,
+	// to choose by itself, and [PageAuto] otherwise. A provider with one page ignores it.
+	Page Page
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
@@ -53,15 +54,13 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, s ses
 		answer["appid"] = app.AppID
 		delete(answer, "agentid")
 	}
-	if pages, ok := m.provider.(interface {
-		pageURLs(Attempt) (inApp, web string)
-	}); ok {
-		answer["in_app_url"], answer["web_url"] = pages.pageURLs(d)
+	for name, page := range map[string]Page{"in_app_url": PageInApp, "web_url": PageWeb} {
+		d.Page = page
+		answer[name] = m.provider.AuthorizeURL(d)
+	}
+	if app.Provider == errcode.WeCom {
 		// The rest of what the embedded panel (ww.createWWLoginPanel of @wecom/jssdk) wants to know.
 		answer["login_type"], answer["lang"] = "CorpApp", d.Language
-	} else {
-		answer["web_url"] = m.provider.AuthorizeURL(d)
-		answer["in_app_url"] = answer["web_url"]
 	}
 	writeJSON(w, http.StatusOK, answer)
 }

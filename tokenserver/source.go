@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
@@ -58,13 +56,13 @@ type Source struct{ tokens wecom.TokenSource }
 func NewSource(c SourceConfig) (*Source, error) {
 	var wrong []error
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	if err := checkURL(c.URL); err != nil {
+	if err := endpoint.Check("URL", c.URL); err != nil {
 		wrong = append(wrong, err)
 	}
 	if !isName(c.App) {
 		bad("App: want 1 to %d bytes without control characters", maxName)
 	}
-	if key := c.Key.Reveal(); len(key) < minKey || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if key := c.Key.Reveal(); len(key) < minKey || len(key) > maxKey || !upstream.IsToken(key) {
 		bad("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey)
 	}
 	if len(wrong) > 0 {
@@ -75,25 +73,6 @@ func NewSource(c SourceConfig) (*Source, error) {
 	}
 	r := &remote{SourceConfig: c}
 	return &Source{wecom.NewTokenSource("tokenserver:"+c.App, nil, r.fetch)}, nil
-}
-
-// checkURL returns what is wrong with the server's address, which it does not show: it may hold a key.
-func checkURL(address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return errors.New("URL: want an absolute URL such as https://tokens.internal/token")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#"):
-		return errors.New("URL: want neither user, query nor fragment")
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	}
-	return errors.New("URL: want https (http is accepted for loopback only)")
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 var errZero = errors.New("tokenserver: no server: use NewSource")
@@ -125,20 +104,9 @@ func (r *remote) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, 
 		if time.Until(t.Expires) > minLife-time.Second { // the server counts in seconds
 			return t, nil
 		}
-		if try == minLifeAsk || !pause(ctx, time.Second) {
+		if try == minLifeAsk || !upstream.Sleep(ctx, time.Second) {
 			return wecom.Token{}, &refusal{text: "tokenserver: the server's token is about to end, and it has no other", wait: dyingPause}
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -168,17 +136,14 @@ func (r *remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, er
 	}
 	value, _, err := answer.String("access_token")
 	life, _, lifeErr := answer.Int("expires_in")
-	if err != nil || lifeErr != nil || value == "" || len(value) > maxToken || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if err != nil || lifeErr != nil || !upstream.IsToken(value) {
 		return wecom.Token{}, errors.New("the answer is not a token server's")
 	}
 	life = min(max(life, 0), maxLife)
 	return wecom.Token{Value: wecom.NewSecret(value), Expires: start.Add(time.Duration(life) * time.Second)}, nil
 }
 
-const (
-	maxToken = 4096  // bytes
-	maxLife  = 86400 // seconds; NewTokenSource cuts it further
-)
+const maxLife = 86400 // seconds; NewTokenSource cuts it further
 
 // keyed adds the key to requests, and makes errors of answers without a token.
 type keyed struct {

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -101,8 +100,11 @@ func (c *checks) both(o Options) {
 		c.bad("Secret begins or ends with white space")
 	}
 	for _, e := range []struct{ name, url string }{{"API", o.Endpoints.API}, {"Pages", o.Endpoints.Pages}} {
-		if e.url != "" && !acceptable(e.url) {
-			c.bad("Endpoints.%s: want an absolute https URL without user, query and fragment (http is accepted for loopback only)", e.name)
+		if e.url == "" {
+			continue
+		}
+		if err := endpoint.Check("Endpoints."+e.name, e.url); err != nil {
+			*c = append(*c, err)
 		}
 	}
 }
@@ -119,16 +121,6 @@ func (c *checks) signIn(o Options) {
 	if o.Secret.Reveal() == "" && o.TokenSource != nil { // else both has said so
 		c.bad("Secret is missing: codes are exchanged with it")
 	}
-}
-
-func acceptable(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(address, "#") {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := strings.EqualFold(u.Hostname(), "localhost") || ip != nil && ip.IsLoopback()
-	return u.Scheme == "https" || u.Scheme == "http" && loopback
 }
 
 // newApp makes what both kinds have from options that are valid.

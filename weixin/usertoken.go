@@ -189,14 +189,7 @@ func optionalID(answer jsonx.Object, name string, err error) (string, error) {
 	return id, errors.Join(err, wrong)
 }
 
-func isID(s string) bool {
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' {
-			return false
-		}
-	}
-	return 1 <= len(s) && len(s) <= maxID
-}
+func isID(s string) bool { return len(s) <= maxID && upstream.IsToken(s) }
 
 const (
 	maxText = 256  // runes: some times what Weixin lets anybody enter

@@ -119,7 +119,12 @@ const BusyTries = 3
 
 // Pause waits before a repeat, longer each time, and reports whether ctx lasted.
 func Pause(ctx context.Context, tries int) bool {
-	t := time.NewTimer(time.Duration(tries) * 200 * time.Millisecond)
+	return Sleep(ctx, time.Duration(tries)*200*time.Millisecond)
+}
+
+// Sleep waits for d, and reports whether ctx lasted.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
