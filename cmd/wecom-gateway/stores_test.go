@@ -17,7 +17,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -123,8 +122,6 @@ func (r *redisServer) kill() {
 		r.cmd = nil
 	}
 }
-
-func (r *redisServer) signal(s syscall.Signal) { require.NoError(r.t, r.cmd.Process.Signal(s)) }
 
 // postgresURL is a database with an empty schema of its own.
 func postgresURL(t *testing.T) string {
@@ -394,11 +391,11 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 	g := w.start("WECOM_SESSION_STORE=" + redis.url())
 	c := g.signedIn()
 
-	redis.signal(syscall.SIGSTOP)
+	redis.hang()
 	stop := make(chan struct{})
 	time.AfterFunc(length(3*time.Second), func() { close(stop) })
 	o := c.outage(t, 50, stop)
-	redis.signal(syscall.SIGCONT)
+	redis.resume()
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects)
 	assert.Zero(t, o.cookies)

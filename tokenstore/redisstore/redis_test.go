@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,10 +117,6 @@ func (s *server) kill() {
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
 }
-
-// hang keeps the server from answering while its connections stand.
-func (s *server) hang()   { require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGSTOP)) }
-func (s *server) resume() { require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // A proxy stands between client and server and spoils the answers.
 type proxy struct {
