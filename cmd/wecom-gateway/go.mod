@@ -2,9 +2,6 @@ module github.com/wecomauth/wecom/cmd/wecom-gateway
 
 go 1.26.0
 
-// Only the tests of modernc.org/sqlite need it, and the module proxy does not serve it.
-exclude github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
-
 require (
 	github.com/alexedwards/scs/sqlite3store v0.0.0-20251002162104-209de6e426de
 	github.com/alexedwards/scs/v2 v2.9.0
@@ -19,7 +16,7 @@ require (
 	github.com/wecomauth/wecom/tokenstore/redisstore v0.0.0
 	github.com/wecomauth/wecom/tokenstore/sqlitestore v0.0.0
 	go.uber.org/goleak v1.3.0
-	modernc.org/sqlite v1.61.1
+	modernc.org/sqlite v1.60.1
 )
 
 require (
@@ -43,7 +40,7 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
-	modernc.org/libc v1.79.0 // indirect
+	modernc.org/libc v1.77.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )

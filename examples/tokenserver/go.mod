@@ -7,14 +7,11 @@ replace (
 	github.com/wecomauth/wecom/tokenstore/sqlitestore => ../../tokenstore/sqlitestore
 )
 
-// Only the tests of modernc.org/sqlite need it, and the module proxy does not serve it.
-exclude github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
-
 require (
 	github.com/stretchr/testify v1.12.1
 	github.com/wecomauth/wecom v0.0.0-00010101000000-000000000000
 	github.com/wecomauth/wecom/tokenstore/sqlitestore v0.0.0-00010101000000-000000000000
-	modernc.org/sqlite v1.61.1
+	modernc.org/sqlite v1.60.1
 )
 
 require (
@@ -27,7 +24,7 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	modernc.org/libc v1.79.0 // indirect
+	modernc.org/libc v1.77.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
