@@ -3,17 +3,18 @@ package wecom
 import (
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/wecomauth/wecom/internal/pages"
+	"github.com/wecomauth/wecom/internal/reqkind"
 )
 
-// AnyOf returns a middleware for pages that people of several providers may
-// see, staff and customers for example: who is signed in with one of ms comes in, with that
-// one's identity; if with several, the first of ms counts. A browser that opens
-// a page without any gets a small page to choose from, everything else 401 and JSON. The own routes of all of ms are served.
+// AnyOf returns a middleware for pages that people of several providers may see,
+// staff and customers for example. A person who is signed in with one of ms may see
+// them, with the identity from that one; if signed in with several, from the first of
+// ms. A browser that opens a page without a sign-in gets a small page with the choice,
+// everything else 401 and JSON. The built-in routes of all of ms are served.
 //
-// What stands under staff.Handler alone still admits nobody but staff.
+// Pages under staff.Handler alone still admit nobody but staff.
 func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 	ms = slices.Clone(ms)
 	if len(ms) == 0 || slices.ContainsFunc(ms, func(m *Middleware) bool { return m == nil || m.sessions == nil }) {
@@ -21,8 +22,7 @@ func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c, ok := r.Context().Value(identityKey{}).(*identityContext)
-			if ok && slices.Contains(ms, c.by) {
+			if slices.ContainsFunc(ms, func(m *Middleware) bool { return m.putIdentity(r) }) {
 				next.ServeHTTP(w, r)
 				return
 			}
@@ -38,11 +38,11 @@ func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 // choose answers an anonymous request.
 func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 	m := ms[0]
-	if !opensPage(r) {
+	if !reqkind.OpensPage(r) {
 		m.fail(w, r, m.loginRequired(r))
 		return
 	}
-	returnTo := m.pageOf(r)
+	returnTo := m.site.page(r)
 	lang := m.language(r)
 	title, message, advice, _, _ := pages.Text(lang, "choose")
 	p := pages.Page{Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.ToneOf("choose")}
@@ -51,12 +51,6 @@ func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 			Text: pages.SignInWith(lang, m.provider.App().Provider), URL: m.LoginURL(returnTo),
 		})
 	}
-	body := p.Render()
-	guard(w, r)
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusUnauthorized)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
-	}
+	setSecurityHeaders(w, r)
+	writePage(w, r, http.StatusUnauthorized, p.Render())
 }

@@ -4,57 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/reqkind"
 )
 
-const (
-	attemptLife = 10 * time.Minute // from leaving for WeCom to coming back
-	spentKept   = 2 * time.Minute  // how long a browser remembers an attempt that succeeded
-	maxQuery    = 4096
-	maxCode     = 512 // WeCom's own limits: wecom-api §3
-	maxState    = 128
-)
+const maxQuery = 4096
 
 // A returned is what came back from WeCom, read but not yet judged.
 type returned struct {
-	method    string
 	unseen    bool // a prefetch, or an image
 	malformed bool // a duplicate or oversized parameter
 	code      string
 	state     attempt.Attempt // from the state: number and age
 	ours      bool            // the state's signature is right
-	held      attempt.Attempt // from the browser's cookie for this state
-	holding   bool            // the browser has that cookie
+	attempt   attempt.Attempt // from the browser's cookie for this state
+	hasCookie bool            // the browser has that cookie
 }
 
-// A step is what the callback does next.
-type step int
+// A step is what the callback does next. Those that refuse are the code of the [Failure].
+type step string
 
 const (
-	refuseMethod step = iota
-	refuseUnseen
-	refuseMalformed
-	refuseState  // not from us: nothing changes
-	refusedThere // the person said no on WeCom's page
-	exchangeCode
-	goBack    // signed in already: to the page of this attempt
-	goHome    // signed in already, attempt unknown
-	startOver // once, without using the code
-	giveUp    // a page with a button
+	exchangeCode step = "exchange"
+	goBack       step = "back"       // signed in already: to the page of this attempt
+	goHome       step = "home"       // signed in already, attempt unknown
+	startOver    step = "start_over" // once, without using the code
+
+	refuseUnseen    step = "prefetch_refused"
+	refuseMalformed step = "bad_callback"
+	refuseState     step = "bad_state"      // not ours: nothing changes
+	refusedThere    step = "signin_refused" // the person said no on WeCom's page
+	giveUp          step = "attempt_lost"
 )
 
-// decide is the callback's table: the first row that fits. WeCom has no PKCE,
-// so state and cookie carry the whole defence against a sign-in that somebody
-// else began: they come before everything that costs or changes anything.
+// decide is the callback's table: the first row that fits. WeCom has no PKCE, so
+// state and cookie are the whole defence against a sign-in that somebody else began.
+// They are checked before anything that costs or changes something.
 func (in returned) decide(signedIn bool, now time.Time) step {
-	pending := in.holding && !in.held.Spent && now.Sub(in.held.Started) < attemptLife
+	pending := in.hasCookie && !in.attempt.Spent && now.Sub(in.attempt.Started) < attemptLife
 	switch {
-	case in.method != http.MethodGet:
-		return refuseMethod
 	case in.unseen:
 		return refuseUnseen
 	case in.malformed:
@@ -72,7 +65,7 @@ func (in returned) decide(signedIn bool, now time.Time) step {
 // withoutAttempt is for a callback whose attempt is lost, expired or used.
 func (in returned) withoutAttempt(signedIn bool) step {
 	switch {
-	case signedIn && in.holding:
+	case signedIn && in.hasCookie:
 		return goBack
 	case signedIn:
 		return goHome
@@ -85,8 +78,11 @@ func (in returned) withoutAttempt(signedIn bool) step {
 // finish ends a sign-in: the browser is back from WeCom.
 func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 	in := m.readReturned(r)
-	m.explain(r, in)
+	if in.ours && !in.hasCookie {
+		m.otherHost.lostCookie(r, in.state)
+	}
 	next := in.decide(s.live(), time.Now())
+	var cause error
 	if next == exchangeCode {
 		fresh, err := m.signIn(r, in)
 		switch {
@@ -96,8 +92,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 		case errors.Is(err, errAttemptUsed):
 			next = in.withoutAttempt(s.live())
 		case errors.Is(err, ErrStartOver):
-			m.startAgain(w, r, in, err)
-			return
+			next, cause = startOver, err
 		default:
 			m.failSignIn(w, r, in, asFailure(err))
 			return
@@ -105,33 +100,24 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 	}
 	switch next {
 	case goBack:
-		redirect(w, http.StatusSeeOther, m.landing(in.held.ReturnTo))
+		redirect(w, http.StatusSeeOther, m.site.landing(in.attempt.ReturnTo))
 	case goHome:
-		redirect(w, http.StatusSeeOther, m.home)
+		redirect(w, http.StatusSeeOther, m.site.home)
 	case startOver:
-		m.startAgain(w, r, in, nil)
-	case refuseMethod:
-		w.Header().Set("Allow", http.MethodGet)
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"})
-	case refuseUnseen:
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusForbidden, Code: "prefetch_refused"})
-	case refuseMalformed:
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusBadRequest, Code: "bad_callback"})
-	case refuseState:
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusBadRequest, Code: "bad_state"})
+		m.startAgain(w, r, in, cause)
 	case refusedThere:
-		if in.holding {
-			m.cookie.drop(w, in.held.Suffix())
+		if in.hasCookie {
+			m.attempts.drop(w, in.attempt)
 		}
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusForbidden, Code: "signin_refused"})
+		m.failSignIn(w, r, in, newFailure(string(next), nil))
 	default:
-		m.failSignIn(w, r, in, &Failure{Status: http.StatusForbidden, Code: "attempt_lost"})
+		m.failSignIn(w, r, in, newFailure(string(next), nil))
 	}
 }
 
-// signIn goes from the code to a session, once for all deliveries of one callback.
+// signIn turns the code into a session, once for all deliveries of one callback.
 func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
-	return m.exchanges.do(r.Context(), in.held.ID, in.code, m.callerOf(r), func(ctx context.Context) (session, bool, error) {
+	return m.exchanges.do(r.Context(), in.attempt.ID, in.code, m.callerOf(r), func(ctx context.Context) (session, bool, error) {
 		began := time.Now()
 		fresh, good, err := m.admit(ctx, in.code)
 		m.observe(ctx, signInEvent(err, time.Since(began)))
@@ -139,8 +125,15 @@ func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
 	})
 }
 
-// admit exchanges the code, asks whether the person may come in, and only then
-// makes a session. good says that the code stood for somebody.
+func (m *Middleware) callerOf(r *http.Request) caller {
+	if mark, ok := m.attempts.mark(r); ok {
+		return caller{"mark " + mark, true}
+	}
+	return caller{name: clientOf(r, m.proxies)}
+}
+
+// admit exchanges the code, asks whether the person may sign in, and only then
+// creates a session. good reports whether the code named somebody.
 func (m *Middleware) admit(ctx context.Context, code string) (fresh session, good bool, err error) {
 	began := time.Now()
 	id, err := m.provider.Identify(ctx, code)
@@ -150,58 +143,48 @@ func (m *Middleware) admit(ctx context.Context, code string) (fresh session, goo
 	if id.app() != m.provider.App() || !id.names() {
 		return session{}, false, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
 	}
-	// Not the end of the exchange: a revocation that comes while WeCom answers ends this sign-in too.
+	// Not when the exchange ended: a revocation while WeCom answers must end this sign-in too.
 	id.AuthenticatedAt = began
 	if f := m.permit(ctx, m.authorize, id); f != nil {
 		return session{}, true, f
 	}
 	fresh, err = m.sessions.create(ctx, id)
 	if err != nil {
-		return session{}, true, storeFailure(err)
+		return session{}, true, newFailure("session_store", err)
 	}
 	return fresh, true, nil
 }
 
-// welcome gives the browser its new session and sends it to the page that it
-// came for. The code leaves the address bar with this redirect.
+// welcome gives the browser its new session and redirects to the page that it asked
+// for. The redirect also removes the code from the address bar.
 func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) {
 	if err := m.attach(w, r, in, fresh, old); err != nil {
 		w.Header().Del("Set-Cookie")
-		m.failSignIn(w, r, in, storeFailure(err))
+		m.failSignIn(w, r, in, newFailure("session_store", err))
 		return
 	}
-	m.markSpent(w, in)
-	redirect(w, http.StatusSeeOther, m.landing(in.held.ReturnTo))
+	m.attempts.spend(w, in.attempt)
+	redirect(w, http.StatusSeeOther, m.site.landing(in.attempt.ReturnTo))
 }
 
-// attach gives the browser its new session in place of the old one, except if the
-// same person has signed in with another tab meanwhile: ending that session
-// would break what the tab is loading.
+// attach replaces the browser's session by the new one, unless the same person has
+// signed in with another tab meanwhile: ending that session would break the other tab.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) error {
-	if old.live() && !in.held.SignedIn && old.id.Key() == fresh.id.Key() {
+	if old.live() && !in.attempt.SignedIn && old.id.Key() == fresh.id.Key() {
 		return nil
 	}
 	return m.sessions.attach(w, r, fresh, old)
 }
 
-// markSpent keeps the attempt's cookie a little longer: a second delivery finds
-// it, and so does demand, if the session's cookie does not come back.
-func (m *Middleware) markSpent(w http.ResponseWriter, in returned) {
-	spent := in.held
-	spent.Spent, spent.Started = true, time.Now()
-	m.cookie.set(w, spent.Suffix(), m.keys.Cookie(spent), spentKept)
-	m.setMark(w, spent)
-}
-
-// startAgain begins the sign-in anew, once per action of the person: the number
-// in the signed state is what a browser that loses its cookies cannot lose. If it is
-// WeCom that is out of order, nobody is asked for another scan before they are told.
+// startAgain begins the sign-in anew, once per action of the person: a browser that
+// loses its cookies cannot lose the number in the signed state. If WeCom is out of
+// order, nobody scans a second code before being told.
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in returned, cause error) {
-	if in.holding {
-		m.cookie.drop(w, in.held.Suffix())
+	if in.hasCookie {
+		m.attempts.drop(w, in.attempt)
 	}
 	if in.state.Number > 0 || answeredBadly(cause) && !m.silent(r) {
-		f := &Failure{Status: http.StatusForbidden, Code: "code_rejected", Err: cause}
+		f := newFailure("code_rejected", cause)
 		if unanswered(cause) {
 			f = asFailure(cause)
 		}
@@ -209,58 +192,52 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 		return
 	}
 	m.logRestart(r, cause)
-	a := attempt.New(in.state.Number+1, time.Now(), in.held.ReturnTo)
-	a.SignedIn = in.held.SignedIn
+	a := attempt.New(in.state.Number+1, time.Now(), in.attempt.ReturnTo)
+	a.SignedIn = in.attempt.SignedIn
 	m.start(w, r, a)
 }
 
-// silent says that a sign-in asks nothing of this browser's person.
+func (m *Middleware) logRestart(r *http.Request, cause error) {
+	if cause == nil {
+		cause = errors.New("the browser came back without the attempt's cookie")
+	}
+	m.log.LogAttrs(r.Context(), slog.LevelInfo, "wecom: sign-in starts over",
+		slog.String("route", m.routeName(r)), slog.Int("errcode", errCode(cause)), slog.String("cause", cause.Error()))
+}
+
+// silent reports whether a sign-in asks nothing of the person at this browser.
 func (m *Middleware) silent(r *http.Request) bool {
 	p, ok := m.provider.(*corpApp)
 	return ok && p.inApp(r.UserAgent())
 }
 
-// failSignIn answers with a page whose button asks again from our own origin.
+// failSignIn answers with a page whose button starts again, from our own origin.
 func (m *Middleware) failSignIn(w http.ResponseWriter, r *http.Request, in returned, f *Failure) {
 	if f.LoginURL == "" {
-		f.LoginURL = m.LoginURL(in.held.ReturnTo)
+		f.LoginURL = m.LoginURL(in.attempt.ReturnTo)
 	}
-	f.page = true
 	m.fail(w, r, f)
 }
 
-func (m *Middleware) landing(returnTo string) string {
-	if returnTo == "" {
-		return m.home
-	}
-	return returnTo
-}
-
-// readReturned reads a callback's request and the attempt that its browser holds.
+// readReturned reads the request of a callback, and its browser's attempt.
 func (m *Middleware) readReturned(r *http.Request) returned {
-	in := returned{method: r.Method, unseen: unseen(r)}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	code, state := query["code"], query["state"]
 	if err != nil || len(r.URL.RawQuery) > maxQuery || len(code) > 1 || len(state) > 1 {
-		in.malformed = true
-		return in
+		return returned{unseen: reqkind.Unseen(r), malformed: true}
 	}
-	return m.readPair(r, in, query.Get("code"), query.Get("state"))
+	in := m.readPair(r, query.Get("code"), query.Get("state"))
+	in.unseen = reqkind.Unseen(r)
+	return in
 }
 
-func (m *Middleware) readPair(r *http.Request, in returned, code, state string) returned {
+func (m *Middleware) readPair(r *http.Request, code, state string) returned {
 	if code != "" && !isCode(code) || len(state) > maxState {
-		in.malformed = true
-		return in
+		return returned{malformed: true}
 	}
-	in.code = code
-	in.state, in.ours = m.keys.ParseState(state)
-	if in.ours {
-		in.held, in.holding = m.keys.ParseCookie(m.cookie.value(r, in.state.Suffix()))
-		in.holding = in.holding && in.held.Same(in.state)
-	}
-	if !in.holding {
-		in.held = attempt.Attempt{}
+	in := returned{code: code}
+	if in.state, in.ours = m.attempts.parseState(state); in.ours {
+		in.attempt, in.hasCookie = m.attempts.find(r, in.state)
 	}
 	return in
 }

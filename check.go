@@ -15,11 +15,11 @@ import (
 // Check asks WeCom whether the app is set up, for a program's start: an access
 // token (corp id, secret, app enabled) and the app itself (agent id, the trusted
 // IP address 企业可信IP, 可见范围). Without Options.AgentID it makes the
-// cheapest call that there is instead. It returns nil, or an error that joins
-// what it found, each with the screen of the admin console that mends it; what
-// WeCom answers for is an *[APIError] in it. A token that is cached is not fetched anew.
+// cheapest call that there is instead. It returns nil, or an error that lists every
+// fault with the screen of the admin console where it can be fixed; errors that WeCom
+// answered with are in it as *[APIError]. A cached token is not fetched again.
 //
-// It costs one call to WeCom, beside that for the token: not something to poll.
+// It costs one call to WeCom beside that for the token: do not poll it.
 func (c *Client) Check(ctx context.Context) error {
 	_, err := c.checkApp(ctx)
 	return err
@@ -46,9 +46,9 @@ func (c *Client) checkApp(ctx context.Context) (Agent, error) {
 }
 
 // Check is [Client.Check] and, as far as WeCom shows it, a check of CallbackURL:
-// its host and port must be the app's trusted domain (可信域名). WeCom shows
-// one such domain and never the 授权回调域, which the web-login page takes
-// as well: so with [PageWeb], and for a callback on loopback, nothing is compared. A program whose app
+// its host and port must be the app's trusted domain (可信域名). WeCom shows one such
+// domain and never the 授权回调域, which the web-login page accepts as well: with
+// [PageWeb], and for a callback on loopback, nothing is compared. A program whose app
 // has several trusted domains calls Client().Check instead.
 //
 // If Options.Provider is set, its method Check is called instead, if it has one:
@@ -66,7 +66,7 @@ func (m *Middleware) Check(ctx context.Context) error {
 	}
 	app, err := p.client.checkApp(ctx)
 	if app.AgentID != "" && p.page != PageWeb {
-		err = errors.Join(err, checkDomain(m.callback, app.RedirectDomain))
+		err = errors.Join(err, checkDomain(m.site.callback, app.RedirectDomain))
 	}
 	return err
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/tokenkey"
@@ -36,66 +35,6 @@ type Client struct {
 	tokens    TokenSource
 
 	corpTicket, appTicket TokenSource // of the JS-SDK; nil on other platforms
-}
-
-// NewClient returns a client for a program without a web page, such as a cron
-// job; [Middleware.Client] returns that of a middleware. Of o it uses CorpID,
-// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport, Logger
-// and Observe; CorpID and one of Secret and TokenSource are needed. It does no I/O.
-// If o is not valid, the client is nil and the error joins all mistakes.
-//
-// With Provider the client calls that platform's API: Provider's App stands for CorpID,
-// AgentID and Secret, and TokenSource and Endpoints.API are needed. Package
-// weixin makes its clients so.
-func NewClient(o Options) (*Client, error) {
-	var c checks
-	c.client(o)
-	if err := errors.Join(c...); err != nil {
-		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
-	}
-	return newClient(o), nil
-}
-
-// client checks what newClient uses of o.
-func (c *checks) client(o Options) {
-	if o.Provider != nil {
-		if o.TokenSource == nil {
-			c.bad("TokenSource is missing: only a WeCom corp app's is made from Options")
-		}
-		if o.Endpoints.API == "" {
-			c.bad("Endpoints.API is missing: only WeCom's is known")
-		}
-		c.endpointAPI(o)
-		return
-	}
-	switch {
-	case o.CorpID == "":
-		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
-	case !corpIDForm.MatchString(o.CorpID):
-		c.bad("CorpID %q: want letters, digits, - and _ only", o.CorpID)
-	}
-	if o.AgentID != "" && !digits.MatchString(o.AgentID) {
-		c.bad("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
-	}
-	switch secret := o.Secret.Reveal(); {
-	case secret == "" && o.TokenSource == nil:
-		c.bad("Secret is missing: it stands on the app's page in the admin console (or set TokenSource)")
-	case strings.TrimSpace(secret) != secret:
-		c.bad("Secret begins or ends with white space")
-	}
-	if o.TokenSource != nil && o.TokenStore != nil {
-		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
-	}
-	c.endpointAPI(o)
-}
-
-func (c *checks) endpointAPI(o Options) {
-	if o.Endpoints.API == "" {
-		return
-	}
-	if err := endpoint.Check("Endpoints.API", o.Endpoints.API); err != nil {
-		*c = append(*c, err)
-	}
 }
 
 // newClient makes a client from options that checkClient has found no fault with.

@@ -1,6 +1,7 @@
 package wecom
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,27 +22,9 @@ const (
 	defaultWebLogin  = "https://login.work.weixin.qq.com/wwlogin/sso/login"
 	defaultScope     = "snsapi_base"
 
-	maxID = 64 // bytes of a user id, an openid, a corp id
+	maxID   = 64  // bytes of a user id, an openid, a corp id
+	maxCode = 512 // bytes of a code: WeCom's limit
 )
-
-// newProvider returns the provider that o asks for and the client beside it,
-// which is nil if o describes no corp app and its Provider has no client. o has been checked.
-func newProvider(o Options) (Provider, *Client, error) {
-	if o.Provider == nil {
-		client := newClient(o)
-		return newCorpApp(o, client), client, nil
-	}
-	provider := o.Provider
-	if o.CorpID != "" && (o.Secret.Reveal() != "" || o.TokenSource != nil) {
-		o.Provider = nil
-		client, err := NewClient(o)
-		return provider, client, err
-	}
-	if own, ok := provider.(clientProvider); ok {
-		return provider, own.Client(), nil
-	}
-	return provider, nil, nil
-}
 
 // A corpApp is the default [Provider]: one app of one corp, self-built (自建) or
 // built on the corp's behalf (代开发).
@@ -68,9 +51,9 @@ func newCorpApp(o Options, client *Client) *corpApp {
 	}
 	return &corpApp{
 		client:           client,
-		authorize:        or(o.Endpoints.Authorize, defaultAuthorize),
-		webLogin:         or(o.Endpoints.WebLogin, defaultWebLogin),
-		scope:            or(o.Scope, defaultScope),
+		authorize:        cmp.Or(o.Endpoints.Authorize, defaultAuthorize),
+		webLogin:         cmp.Or(o.Endpoints.WebLogin, defaultWebLogin),
+		scope:            cmp.Or(o.Scope, defaultScope),
 		page:             o.Page,
 		allowOutsiders:   o.AllowOutsiders,
 		allowLinkedCorps: o.AllowLinkedCorps,
@@ -78,13 +61,6 @@ func newCorpApp(o Options, client *Client) *corpApp {
 		profileRequired:  o.ProfileRequired,
 		log:              log,
 	}
-}
-
-func or(value, otherwise string) string {
-	if value != "" {
-		return value
-	}
-	return otherwise
 }
 
 // App names the corp and the agent.

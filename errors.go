@@ -9,8 +9,9 @@ import (
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
-// ErrStartOver says that a code is used up, expired, or of unknown fate, and
-// that a fresh sign-in mends it. The middleware starts one, once, and then shows a page. See [Provider].
+// ErrStartOver says that a code is used up, expired, or of unknown fate, and that
+// a new sign-in helps. The middleware starts one, once, and then shows a page. See
+// [Provider].
 var ErrStartOver = errors.New("wecom: the code cannot be used (again); a new sign-in is needed")
 
 // An APIError is an answer of WeCom's API whose errcode is not 0.
@@ -22,9 +23,10 @@ type APIError struct {
 	Op string
 	// Code is the errcode.
 	Code int
-	// Hint is WeCom's errmsg, made printable, cut to 300 bytes and rid of our
-	// secrets, of e-mail addresses and mobile numbers. It names this server's IP address and is for logs only; its
-	// wording is not stable. The text of Error does not contain it.
+	// Hint is WeCom's errmsg, made printable, cut to 300 bytes and without our
+	// secrets, e-mail addresses and mobile numbers. It names this server's IP address
+	// and is for logs only; its wording is not stable. The text of Error does not
+	// contain it.
 	Hint string
 }
 
@@ -41,13 +43,18 @@ func (e *APIError) Error() string {
 	return text
 }
 
-// Remedy says what to do, with the screen of the admin console where it is
-// done. It is "" if there is nothing to do, or nothing known.
+// Remedy says what to do, and on which screen of the admin console. It is "" if
+// there is nothing to do, or nothing known.
 func (e *APIError) Remedy() string { return e.fault().Remedy }
 
 // RetryAfter returns how long the same call is bound to fail or to do harm: WeCom
-// locks the address of those who repeat a wrong secret. 0 says that nothing is known.
+// locks the IP address of a server that repeats a wrong secret. 0 means not known.
 func (e *APIError) RetryAfter() time.Duration { return e.fault().Wait }
+
+// Denied reports whether WeCom says that the app may not see the member or
+// department that was asked for: there is none (any more), or none in the app's
+// visible range. It does not tell the two apart, because WeCom does not.
+func (e *APIError) Denied() bool { return e.fault().Class == errcode.Denied }
 
 // LogValue returns a group with op, errcode, meaning, remedy and hint.
 func (e *APIError) LogValue() slog.Value {
@@ -71,4 +78,13 @@ func classOf(err error) errcode.Class {
 		return errcode.Unknown
 	}
 	return e.fault().Class
+}
+
+// errCode returns the errcode of the first APIError in err's chain, or 0.
+func errCode(err error) int {
+	var api *APIError
+	if errors.As(err, &api) {
+		return api.Code
+	}
+	return 0
 }

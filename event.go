@@ -3,18 +3,16 @@ package wecom
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"net/http"
 	"time"
 )
 
 // An Event is something worth counting. It holds no secret and nobody's name.
 type Event struct {
-	// Name is "start" (a browser is sent to WeCom), "signin" (a code was
-	// exchanged), "signout", "recheck" (somebody was found to be gone), "refused"
-	// (a request was answered with a [Failure]), "token" (WeCom was asked for an access token, by the
+	// Name is "start" (a browser is sent to WeCom), "signin" (a code was exchanged),
+	// "signout", "recheck" (a member may not stay signed in), "refused" (a request was
+	// answered with a [Failure]), "token" (WeCom was asked for an access token, by the
 	// source that is made from Options.Secret), or "store_find", "store_commit" and
-	// "store_delete" (a session store other than memory was waited for).
+	// "store_delete" (a call of a session store other than memory).
 	Name string
 	// Outcome is a word from a small set: "ok", or a Failure's code; for
 	// "start" it is "first" or "restart"; for "signin" it may be "start_over";
@@ -23,7 +21,8 @@ type Event struct {
 	Outcome string
 	// ErrCode is WeCom's errcode if that was the cause, else 0.
 	ErrCode int
-	// Duration of a "signin", from the code to the session; of a "token" with its repeats; of a store's answer.
+	// Duration is that of a "signin", from the code to the session, of a "token" with
+	// its repeats, or of a call of the store.
 	Duration time.Duration
 }
 
@@ -66,15 +65,3 @@ func storeOutcome(err error) string {
 	}
 	return "failed"
 }
-
-func (m *Middleware) logRestart(r *http.Request, cause error) {
-	attrs := []slog.Attr{slog.String("route", m.routeName(r))}
-	if cause != nil {
-		attrs = append(attrs, slog.Int("errcode", errCode(cause)), slog.String("cause", cause.Error()))
-	} else {
-		attrs = append(attrs, slog.String("cause", "the browser came back without the attempt's cookie"))
-	}
-	m.log.LogAttrs(r.Context(), slog.LevelInfo, "wecom: sign-in starts over", attrs...)
-}
-
-func ignoreEvents(context.Context, Event) {}

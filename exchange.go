@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/foreign"
 	"github.com/wecomauth/wecom/internal/forget"
@@ -43,13 +42,6 @@ const (
 	// who signed in before still can while somebody makes up codes.
 	failuresUnmarked = 240
 	failuresInAll    = 360
-)
-
-// A mark is a cookie that a browser gets when it signs in. It grants nothing.
-const (
-	markSuffix = "known"
-	markKept   = 90 * 24 * time.Hour
-	markLeaves = 900 // bytes of a return path, so that our headers stay under 3 KiB
 )
 
 // errAttemptUsed says that an attempt was exchanged more than outcomeShared ago.
@@ -90,24 +82,6 @@ type exchange struct {
 type caller struct {
 	name   string
 	marked bool
-}
-
-func (m *Middleware) callerOf(r *http.Request) caller {
-	mark, ok := m.keys.ParseCookie(m.cookie.value(r, markSuffix))
-	if ok && mark.Spent && time.Since(mark.Started) < markKept {
-		return caller{"mark " + string(mark.ID[:]), true}
-	}
-	return caller{name: clientOf(r, m.proxies)}
-}
-
-// setMark marks the browser. The mark is the cookie of the attempt that
-// succeeded, under a name and with a life of its own.
-func (m *Middleware) setMark(w http.ResponseWriter, succeeded attempt.Attempt) {
-	if len(succeeded.ReturnTo) > markLeaves {
-		return
-	}
-	mark := attempt.Attempt{ID: succeeded.ID, Spent: true, Started: time.Now()}
-	m.cookie.set(w, markSuffix, m.keys.Cookie(mark), markKept)
 }
 
 // A tally counts one caller's exchanges. Those under way count as failed until

@@ -1,21 +1,19 @@
 package wecom
 
 import (
-	"crypto/rand"
-	"encoding/json"
+	"cmp"
 	"errors"
-	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/pages"
+	"github.com/wecomauth/wecom/internal/reqkind"
 )
 
-// A Failure is an answer other than the page that was asked for. What the
-// browser may see and what only the log may see are apart: Message is a fixed
+// A Failure is an answer other than the page that was asked for. It keeps apart
+// what the browser may see and what only the log may see: Message is a fixed
 // sentence, Err is the cause. [Options].OnFailure gets it.
 type Failure struct {
 	// Status of the answer, 4xx or 5xx.
@@ -23,8 +21,8 @@ type Failure struct {
 	// Code names the case for programs, and never changes its meaning:
 	// login_required, signin_refused, outsider, not_allowed, setup_fault and so on.
 	Code string
-	// Message says in the browser's language what happened and what to do. Empty stands
-	// for the built-in sentences of Code, if it has any.
+	// Message says in the browser's language what happened and what to do. Empty means
+	// the built-in sentences of Code, if it has any.
 	Message string
 	// Reference stands on the page and in the log line, to find one by the other. May be empty.
 	Reference string
@@ -38,8 +36,60 @@ type Failure struct {
 	provider   string // as it names itself: the pages name it
 	text       string // whose sentences to show, if not the code's
 	back       string // where the page's button leads if not to a sign-in
-	page       bool   // answer with a page, whatever the request's headers say
-	json       bool   // answer with JSON, likewise
+	form       form
+}
+
+// A form is what a Failure is written as.
+type form int
+
+const (
+	asAsked form = iota // as the request's headers want it
+	asPage
+	asJSON
+)
+
+// statuses holds the status of every code. Where the status varies (bad_request,
+// and attempt_lost and code_rejected for scripts) the caller changes it.
+var statuses = map[string]int{
+	"bad_callback":       http.StatusBadRequest,
+	"bad_request":        http.StatusBadRequest,
+	"bad_state":          http.StatusBadRequest,
+	"callback_mismatch":  http.StatusBadRequest,
+	"login_required":     http.StatusUnauthorized,
+	"attempt_lost":       http.StatusForbidden,
+	"code_rejected":      http.StatusForbidden,
+	"cross_origin":       http.StatusForbidden,
+	"linked_corp":        http.StatusForbidden,
+	"not_allowed":        http.StatusForbidden,
+	"outsider":           http.StatusForbidden,
+	"prefetch_refused":   http.StatusForbidden,
+	"session_not_stuck":  http.StatusForbidden,
+	"signin_refused":     http.StatusForbidden,
+	"not_found":          http.StatusNotFound,
+	"method_not_allowed": http.StatusMethodNotAllowed,
+	"too_many_attempts":  http.StatusTooManyRequests,
+	"internal":           http.StatusInternalServerError,
+	"setup_fault":        http.StatusInternalServerError,
+	"busy":               http.StatusServiceUnavailable,
+	"session_store":      http.StatusServiceUnavailable,
+	"wecom_unavailable":  http.StatusServiceUnavailable,
+}
+
+func newFailure(code string, cause error) *Failure {
+	return &Failure{Status: statuses[code], Code: code, Err: cause}
+}
+
+// asFailure returns what the browser is told about an error of a sign-in.
+func asFailure(err error) *Failure {
+	var f *Failure
+	if !errors.As(err, &f) {
+		return newFailure("wecom_unavailable", err)
+	}
+	told := *f // the provider may keep its own
+	if told.Err == nil {
+		told.Err = err
+	}
+	return &told
 }
 
 // Error returns the code and the cause: it is for logs.
@@ -57,34 +107,23 @@ func (f *Failure) Unwrap() error { return f.Err }
 // JSON {"error":code,"message":…,"reference":…,"login_url":…} for everything else. It can
 // answer for a Failure that a program made or changed, too.
 func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	guard(w, r)
-	h := w.Header()
+	setSecurityHeaders(w, r)
+	f.setRetryAfter(w.Header())
+	if f.form == asPage || f.form == asAsked && reqkind.WantsPage(r) {
+		writePage(w, r, f.status(), f.html(r))
+		return
+	}
+	writeJSON(w, r, f.status(), struct {
+		Error     string `json:"error"`
+		Message   string `json:"message,omitempty"`
+		Reference string `json:"reference,omitempty"`
+		LoginURL  string `json:"login_url,omitempty"`
+	}{f.Code, cmp.Or(f.Message, f.sentences(r)), f.Reference, f.LoginURL})
+}
+
+func (f *Failure) setRetryAfter(h http.Header) {
 	if f.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
-	}
-	var body []byte
-	if f.page || !f.json && wantsPage(r) {
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		body = f.html(r)
-	} else {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-		answer := struct {
-			Error     string `json:"error"`
-			Message   string `json:"message,omitempty"`
-			Reference string `json:"reference,omitempty"`
-			LoginURL  string `json:"login_url,omitempty"`
-		}{f.Code, f.Message, f.Reference, f.LoginURL}
-		if f.Message == "" {
-			_, message, advice, _, _ := pages.TextFor(f.provider, f.lang(r), or(f.text, f.Code))
-			answer.Message = sentence(message, advice)
-		}
-		body, _ = json.Marshal(answer) // strings only: it cannot fail
-		body = append(body, '\n')
-	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(f.status())
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
 	}
 }
 
@@ -96,7 +135,7 @@ func (f *Failure) status() int {
 }
 
 func (f *Failure) html(r *http.Request) []byte {
-	lang, text := f.lang(r), or(f.text, f.Code)
+	lang, text := f.lang(r), cmp.Or(f.text, f.Code)
 	title, message, advice, button, ok := pages.TextFor(f.provider, lang, text)
 	if !ok {
 		title, message, advice, button, _ = pages.Text(lang, "internal")
@@ -108,17 +147,20 @@ func (f *Failure) html(r *http.Request) []byte {
 		Lang: lang, Title: title, Message: message, Advice: advice, Reference: f.Reference,
 		Tone: pages.ToneOf(text),
 	}
-	if next := or(f.LoginURL, f.back); next != "" && button != "" {
+	if next := cmp.Or(f.LoginURL, f.back); next != "" && button != "" {
 		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
 	return p.Render()
 }
 
 func (f *Failure) lang(r *http.Request) string {
-	if f.language != "" {
-		return f.language
-	}
-	return pages.Language(r.Header.Get("Accept-Language"))
+	return cmp.Or(f.language, pages.Language(r.Header.Get("Accept-Language")))
+}
+
+// sentences returns the built-in Message of the code, "" if there is none.
+func (f *Failure) sentences(r *http.Request) string {
+	_, message, advice, _, _ := pages.TextFor(f.provider, f.lang(r), cmp.Or(f.text, f.Code))
+	return sentence(message, advice)
 }
 
 // sentence joins what happened and what to do.
@@ -130,139 +172,4 @@ func sentence(message, advice string) string {
 		return message + advice
 	}
 	return message + " " + advice
-}
-
-// wantsPage tells a browser that opens a page from a script or a program.
-func wantsPage(r *http.Request) bool {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	return (mode == "" || mode == "navigate") && acceptsHTML(r)
-}
-
-// bodyTimeout bounds the wait for a request's body where the answer is ours. It
-// is longer than a sign-in takes.
-const bodyTimeout = 15 * time.Second
-
-// guard sets what every answer of ours carries. A Referer with the origin alone
-// keeps code and state from other sites, and still satisfies WeCom's check of it.
-// net/http waits for the rest of a body before it answers: without a deadline a
-// client that does not send it could hold the connection for ever.
-func guard(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "origin")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", pages.CSP())
-	const vary = "Cookie, Accept, Accept-Language, User-Agent, X-Requested-With, Sec-Fetch-Mode, Sec-Fetch-Dest"
-	if !slices.Contains(h["Vary"], vary) {
-		h.Add("Vary", vary)
-	}
-}
-
-// fail completes f, logs its cause and answers.
-func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
-	f.language, f.back, f.provider = m.language(r), or(f.back, m.home), m.provider.App().Provider
-	if _, message, advice, _, ok := pages.TextFor(f.provider, f.language, or(f.text, f.Code)); ok && f.Message == "" {
-		f.Message = sentence(message, advice)
-	}
-	level := slog.LevelWarn
-	switch {
-	case f.Code == "login_required" && f.Err == nil, r.Context().Err() != nil: // the latter: nobody reads the answer
-		level = slog.LevelDebug
-	case f.Status >= 500:
-		level = slog.LevelError
-	}
-	if f.Reference == "" && level > slog.LevelDebug {
-		f.Reference = strings.ToLower(rand.Text()[:10])
-	}
-	if f.Status == http.StatusServiceUnavailable && f.retryAfter == 0 {
-		f.retryAfter = 5 * time.Second
-	}
-	m.logFailure(r, level, f)
-	guard(w, r)
-	if m.onFailure != nil {
-		if f.retryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int((f.retryAfter+time.Second-1)/time.Second)))
-		}
-		answer := &failureWriter{ResponseWriter: w, f: f}
-		m.onFailure(answer, r, f)
-		answer.writeStatus()
-		return
-	}
-	f.ServeHTTP(w, r)
-}
-
-// A failureWriter gives an answer of Options.OnFailure the Failure's status, unless it has one.
-type failureWriter struct {
-	http.ResponseWriter
-	f    *Failure
-	said bool
-}
-
-func (w *failureWriter) writeStatus() {
-	if !w.said {
-		w.WriteHeader(w.f.status())
-	}
-}
-
-func (w *failureWriter) WriteHeader(status int) {
-	w.said = w.said || status >= 200
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *failureWriter) Write(b []byte) (int, error) {
-	w.writeStatus()
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *failureWriter) FlushError() error {
-	w.writeStatus()
-	return http.NewResponseController(w.ResponseWriter).Flush()
-}
-
-// Unwrap is for http.ResponseController.
-func (w *failureWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// logFailure names the own route but never the path, the query or a cookie: they may hold secrets.
-func (m *Middleware) logFailure(r *http.Request, level slog.Level, f *Failure) {
-	attrs := []slog.Attr{
-		slog.String("code", f.Code),
-		slog.Int("status", f.Status),
-		slog.String("route", m.routeName(r)),
-	}
-	if f.Reference != "" {
-		attrs = append(attrs, slog.String("reference", f.Reference))
-	}
-	var api *APIError
-	if errors.As(f.Err, &api) {
-		attrs = append(attrs, slog.Int("errcode", api.Code), slog.String("hint", api.Hint))
-	}
-	if f.Err != nil {
-		attrs = append(attrs, slog.String("cause", f.Err.Error()))
-	}
-	m.log.LogAttrs(r.Context(), level, "wecom: request refused", attrs...)
-	m.observe(r.Context(), Event{Name: "refused", Outcome: f.Code, ErrCode: errCode(f.Err)})
-}
-
-func errCode(err error) int {
-	var api *APIError
-	if errors.As(err, &api) {
-		return api.Code
-	}
-	return 0
-}
-
-// asFailure turns an error of a sign-in into what the browser is told.
-func asFailure(err error) *Failure {
-	var f *Failure
-	if errors.As(err, &f) {
-		told := *f // providers may keep theirs
-		if told.Err == nil {
-			told.Err = err
-		}
-		return &told
-	}
-	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
 }

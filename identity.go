@@ -100,8 +100,8 @@ func foldCase(s string) string {
 // of its own, so that the signed-in path allocates once for both.
 type identityContext struct {
 	context.Context
-	id *Identity   // shared by all requests of a session: never modified
-	by *Middleware // who put it there; nil for NewContext
+	id *Identity // shared by all requests of a session: never modified
+	by *site     // of the Middleware that put it there; nil for NewContext
 }
 
 type identityKey struct{}
@@ -130,8 +130,6 @@ func FromContext(ctx context.Context) (id Identity, ok bool) {
 func NewContext(ctx context.Context, id Identity) context.Context {
 	return &identityContext{Context: ctx, id: &id}
 }
-
-func (id *Identity) app() App { return App{id.Provider, id.CorpID, id.AppID} }
 
 // names reports whether id names somebody.
 func (id *Identity) names() bool {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom/internal/jssign"
-	"github.com/wecomauth/wecom/internal/returnto"
 	"github.com/wecomauth/wecom/internal/tokenkey"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
@@ -18,13 +17,14 @@ import (
 // Signatures for WeCom's JS-SDK. Each is made with a ticket, of which WeCom gives
 // 400 an hour to a corp and 100 to an app: they are cached and shared like access tokens.
 
-// JSConfig signs pageURL for wx.config, or for getConfigSignature of @wecom/jssdk, with
-// the corp's ticket. pageURL is the page's absolute URL as the browser spells it; a fragment is
-// cut off. It returns the seconds since 1970 and the nonce that went into the signature, and the signature.
+// JSConfig signs pageURL for wx.config, or for getConfigSignature of @wecom/jssdk,
+// with the corp's ticket. pageURL is the page's absolute URL as the browser spells it;
+// a fragment is cut off. It returns the signature, and the seconds since 1970 and the
+// nonce that went into it.
 //
-// The ticket is cached as [NewTokenSource] says, in Options.TokenStore if that
-// is set. A ticket that WeCom ends early is noticed by the page alone (errcode 40093 or 42012); it
-// is replaced when its two hours are over. Errors are those of [Client.Call].
+// The ticket is cached as [NewTokenSource] describes, in Options.TokenStore if that is
+// set. Only the page notices a ticket that WeCom ends early (errcode 40093 or 42012);
+// it is replaced when its two hours are over. Errors are those of [Client.Call].
 func (c *Client) JSConfig(ctx context.Context, pageURL string) (timestamp int64, nonce, signature string, err error) {
 	if c == nil || c.corpTicket == nil {
 		return 0, "", "", errNoTickets
@@ -65,7 +65,7 @@ func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
 // newTickets makes the sources of c's tickets.
 func (c *Client) newTickets(store TokenStore, warn func(string, ...any)) {
 	ticket := func(kind, op string, query url.Values) TokenSource {
-		// A key of its own: a store must not take one ticket for another, or for the token.
+		// A key of its own, or the store would take one ticket for another, or for the token.
 		key := tokenkey.Of(c.app.Provider+"-"+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
 		fetch := func(ctx context.Context, _ Token) (Token, error) { return c.fetchTicket(ctx, op, query) }
 		return newTokenSource(key, store, fetch, warn)
@@ -90,59 +90,4 @@ func (c *Client) fetchTicket(ctx context.Context, op string, query url.Values) (
 	}
 	seconds, _, _ := answer.Int("expires_in") // the source makes a minute of what is none
 	return Token{NewSecret(value), start.Add(time.Duration(min(max(seconds, 0), 7200)) * time.Second)}, nil
-}
-
-// jssdk signs a page of the own origin for somebody who is signed in:
-// GET ?url=…, and kind=agentConfig for the app's signature.
-func (m *Middleware) jssdk(w http.ResponseWriter, r *http.Request, s session) {
-	refuse := func(status int, code string, err error) {
-		m.fail(w, r, &Failure{Status: status, Code: code, Err: err, json: true})
-	}
-	switch {
-	case r.Method != http.MethodGet:
-		w.Header().Set("Allow", http.MethodGet)
-		refuse(http.StatusMethodNotAllowed, "method_not_allowed", nil)
-		return
-	case !m.sameOrigin(r):
-		refuse(http.StatusForbidden, "cross_origin", nil)
-		return
-	case !s.live():
-		m.fail(w, r, m.loginRequired(r))
-		return
-	}
-	page, kind, ok := m.readPage(r)
-	if !ok {
-		refuse(http.StatusBadRequest, "bad_request", nil)
-		return
-	}
-	sign, answer := m.client.JSConfig, map[string]any{"appId": m.client.app.CorpID}
-	if kind == "agentConfig" {
-		sign = m.client.JSAgentConfig
-		answer = map[string]any{"corpid": m.client.app.CorpID, "agentid": m.client.app.AppID}
-	}
-	timestamp, nonce, signature, err := sign(r.Context(), page)
-	if err != nil {
-		f := asFailure(signInError(err))
-		f.json = true
-		m.fail(w, r, f)
-		return
-	}
-	answer["timestamp"], answer["nonceStr"], answer["signature"] = timestamp, nonce, signature
-	writeJSON(w, http.StatusOK, answer)
-}
-
-// readPage returns the URL that a request for a signature is about, if it is a
-// page of the own origin.
-func (m *Middleware) readPage(r *http.Request) (page, kind string, ok bool) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil || len(r.URL.RawQuery) > maxQuery || len(query["url"]) != 1 || len(query["kind"]) > 1 {
-		return "", "", false
-	}
-	page, kind = query.Get("url"), query.Get("kind")
-	path, own := strings.CutPrefix(page, m.origin)
-	if !own || kind != "" && kind != "config" && kind != "agentConfig" {
-		return "", "", false
-	}
-	_, ok = returnto.Parse(path) // begins with a slash: the origin ends where it seems to
-	return page, kind, ok
 }

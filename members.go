@@ -13,14 +13,13 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
-// A Member is what WeCom tells about a member (成员) of the corp. A field that
-// was not given is its zero value, whatever the reason: the app may not see it,
-// the member did not consent, or it is empty. Apps created after 20 June 2022 get no gender, avatar, mobile
-// number, mailbox, QR code and address from [Client.User].
+// A Member is what WeCom tells about a member (成员) of the corp. A field that was not
+// given is its zero value, whatever the reason: the app may not see it, the member did
+// not consent, or it is empty. Apps created after 20 June 2022 get no gender, avatar,
+// mobile number, mailbox, QR code or address from [Client.User].
 type Member struct {
 	// UserID is the member's id as WeCom spells it. Ids that differ only in case
 	// are one member: compare by [Identity.Key].
@@ -112,10 +111,10 @@ func (c *Client) User(ctx context.Context, userID string) (Member, error) {
 }
 
 // UserDetail returns what a member and the corp's administrator agreed to show
-// (auth/getuserdetail): some of gender, avatar, QR code, mobile number, mailboxes and address, and nothing
-// else but the user id. WeCom gives the ticket, good for half an hour, when a member signs in
-// on the in-app page with the scope snsapi_privateinfo; [Options].Profile makes
-// use of it at sign-in.
+// (auth/getuserdetail): some of gender, avatar, QR code, mobile number, mailboxes and
+// address, and nothing else but the user id. WeCom gives the ticket, valid for half an
+// hour, when a member signs in on the in-app page with the scope snsapi_privateinfo;
+// [Options].Profile uses it at sign-in.
 func (c *Client) UserDetail(ctx context.Context, ticket Secret) (Member, error) {
 	const op = "auth/getuserdetail"
 	if ticket.Reveal() == "" {
@@ -132,9 +131,10 @@ func (c *Client) UserDetail(ctx context.Context, ticket Secret) (Member, error) 
 	return m, nil
 }
 
-// UserIDByMobile returns the user id of the member with a mobile number. Many
-// wrong numbers (more than a fifth of the corp's head count) make WeCom refuse further ones for a day. If
-// [APIError.Denied] reports true for the error, there is nobody with that number whom the app may see.
+// UserIDByMobile returns the user id of the member with a mobile number. Many wrong
+// numbers (more than a fifth of the corp's head count) make WeCom refuse further ones
+// for a day. If [APIError.Denied] reports true for the error, the app may see nobody
+// with that number.
 func (c *Client) UserIDByMobile(ctx context.Context, mobile string) (string, error) {
 	return c.userIDBy(ctx, "user/getuserid", map[string]any{"mobile": mobile})
 }
@@ -159,9 +159,9 @@ func (c *Client) userIDBy(ctx context.Context, op string, in map[string]any) (st
 
 // Departments returns a department and all below it, or with id 0 all
 // departments, as far as the app may see them, in no particular order
-// (department/list). WeCom calls it slow, and the answer of a
-// corp with some thousands of departments may exceed the 1 MiB that a Client
-// reads: [Client.DepartmentIDs] needs a quarter of that.
+// (department/list). WeCom calls it slow, and the answer for a corp with some thousands
+// of departments may exceed the 1 MiB that a Client reads: [Client.DepartmentIDs] needs
+// a quarter of that.
 func (c *Client) Departments(ctx context.Context, id int64) ([]Department, error) {
 	return c.departments(ctx, "department/list", "department", id)
 }
@@ -221,11 +221,6 @@ func (c *Client) agentID() string {
 	return c.app.AppID
 }
 
-// Denied reports whether WeCom says that the app may not see the member or
-// department that was asked for: there is none (any more), or none in the app's visible range. It
-// does not tell the two apart, because WeCom does not.
-func (e *APIError) Denied() bool { return e.fault().Class == errcode.Denied }
-
 // ask is Call for our own use: the answer is read strictly, key by key.
 func (c *Client) ask(ctx context.Context, method, op string, query url.Values, in map[string]any) (jsonx.Object, error) {
 	if c == nil || c.tokens == nil {
@@ -244,8 +239,9 @@ func (c *Client) ask(ctx context.Context, method, op string, query url.Values, i
 }
 
 // The answers differ by the age of the app, by what was granted and by the
-// platform's own history: a number may be a string, a string a number. What somebody's
-// rights depend on (id, departments, status) must be readable; of the rest, what is not is left out.
+// platform's own history: a number may be a string, a string a number. Fields that a
+// person's rights depend on (id, departments, status) must be readable; others that are
+// not readable are left empty.
 
 func memberOf(o jsonx.Object) (m Member, err error) {
 	if m.UserID, err = memberID(o); err != nil {
@@ -346,7 +342,7 @@ func memberID(o jsonx.Object) (string, error) {
 	return id, nil
 }
 
-// leaders reads a list of user ids. What is no id is left out: it must not pass for another.
+// leaders reads a list of user ids. Anything else is left out.
 func leaders(o jsonx.Object, name string) []string {
 	list, _, _ := o.Strings(name)
 	return slices.DeleteFunc(list, func(id string) bool { return id == "" || !isID(id) })
@@ -386,7 +382,7 @@ func numbers(o jsonx.Object, name string) ([]int64, error) {
 
 const maxText = 1024 // bytes of a field that people fill in
 
-// text reads what is shown to people. Members write some of it themselves.
+// text reads what is shown to people. Members enter some of it themselves.
 func text(o jsonx.Object, name string) string {
 	s, _, err := o.IntOrString(name)
 	if err != nil || len(s) > maxText {
@@ -410,7 +406,7 @@ func word(o jsonx.Object, name string) string {
 	return s
 }
 
-// link reads a URL that a page may use as it is: no javascript: among them.
+// link reads a URL that a page may use as it is: http or https, never javascript.
 func link(o jsonx.Object, name string) string {
 	s := word(o, name)
 	u, err := url.Parse(s)

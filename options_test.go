@@ -114,7 +114,7 @@ func TestOptions(t *testing.T) {
 		{"callback ends in a slash", func(o *wecom.Options) { o.CallbackURL += "/" }, []string{"a path that does not end in a slash"}},
 		{"callback with an escape", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/we%63om/callback" }, []string{"a path of letters"}},
 		{"callback with dots", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/a/../callback" }, []string{"a path of letters"}},
-		{"callback is another own route", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/wecom/logout" }, []string{"another own route"}},
+		{"callback is another own route", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/wecom/logout" }, []string{"another built-in route"}},
 		{"callback at the top", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com/callback" }, nil},
 		{"mount path", func(o *wecom.Options) {
 			o.CallbackURL, o.MountPath = "https://app.example.com/app/wecom/callback", "/app"
@@ -123,7 +123,7 @@ func TestOptions(t *testing.T) {
 		{"mount path that is not the callback's", func(o *wecom.Options) { o.MountPath = "/app" }, []string{"MountPath"}},
 		{"mount path that only begins the callback's", func(o *wecom.Options) { o.MountPath = "/we" }, []string{"MountPath"}},
 		{"home on another site", func(o *wecom.Options) { o.HomePath = "//evil.example" }, []string{"HomePath"}},
-		{"home is an own route", func(o *wecom.Options) { o.HomePath = "/wecom/login" }, []string{"own route"}},
+		{"home is an own route", func(o *wecom.Options) { o.HomePath = "/wecom/login" }, []string{"a built-in route"}},
 		{"home", func(o *wecom.Options) { o.HomePath = "/start?x=1" }, nil},
 
 		{"negative lifetime", func(o *wecom.Options) { o.SessionLifetime = -time.Second }, []string{"SessionLifetime"}},

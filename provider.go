@@ -1,6 +1,12 @@
 package wecom
 
-import "context"
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
 
 // A Provider is where people prove who they are: the seam between a
 // [Middleware] and WeCom, or whatever stands in WeCom's place. The default one,
@@ -84,3 +90,20 @@ type Attempt struct {
 	// to choose by itself, and [PageAuto] otherwise. A provider with one page ignores it.
 	Page Page
 }
+
+// tagOf names what belongs together: 8 hexadecimal digits of a hash.
+func tagOf(parts ...string) string {
+	sum := sha256.Sum256([]byte(joinUnambiguously(parts...)))
+	return hex.EncodeToString(sum[:4])
+}
+
+// joinUnambiguously joins parts so that no two lists of parts give one string.
+func joinUnambiguously(parts ...string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		fmt.Fprintf(&b, "%d:%s,", len(p), p)
+	}
+	return b.String()
+}
+
+func (id *Identity) app() App { return App{id.Provider, id.CorpID, id.AppID} }

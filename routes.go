@@ -1,108 +1,125 @@
 package wecom
 
 import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/pages"
+	"github.com/wecomauth/wecom/internal/reqkind"
 )
 
-// ownRoutes are the routes beside the callback, by the last element of their path.
-var ownRoutes = map[string]route{
-	"login":      {"login", (*Middleware).login},
-	"logout":     {"logout", (*Middleware).logout},
-	"signed-out": {"signed-out", (*Middleware).signedOut},
-	"attempt":    {"attempt", (*Middleware).scriptAttempt},
-	"session":    {"session", (*Middleware).scriptSession},
-	"wecom.js":   {"wecom.js", (*Middleware).helper},
-	"jssdk":      {"jssdk", (*Middleware).jssdk}, // with Options.JSSDK
+// builtInRoutes are our own routes beside the callback, by the last element of
+// their path.
+var builtInRoutes = map[string]route{
+	"login":      {methods{"GET", "HEAD"}, asAsked, (*Middleware).login},
+	"logout":     {methods{"POST"}, asAsked, (*Middleware).logout},
+	"signed-out": {methods{"GET", "HEAD"}, asAsked, (*Middleware).signedOut},
+	"attempt":    {methods{"POST"}, asJSON, (*Middleware).scriptAttempt},
+	"session":    {methods{"GET", "HEAD", "POST", "DELETE"}, asJSON, (*Middleware).scriptSession},
+	"wecom.js":   {methods{"GET", "HEAD"}, asAsked, (*Middleware).module},
+	"jssdk":      {methods{"GET"}, asJSON, (*Middleware).jssdk}, // with Options.JSSDK
 }
+
+var callbackRoute = route{methods{"GET"}, asPage, (*Middleware).finish}
 
 // login starts a sign-in because a person asked for one.
 func (m *Middleware) login(w http.ResponseWriter, r *http.Request, s session) {
+	query := r.URL.Query()
+	var returnTo string
+	if asked := query["return_to"]; len(asked) == 1 {
+		returnTo, _ = m.site.returnPath(asked[0])
+	}
 	switch {
 	case r.Method == http.MethodHead:
 		w.WriteHeader(http.StatusNoContent)
-	case r.Method != http.MethodGet:
-		w.Header().Set("Allow", "GET, HEAD")
-		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", LoginURL: m.LoginURL("")})
-	case unseen(r):
-		m.fail(w, r, &Failure{Status: http.StatusForbidden, Code: "prefetch_refused", LoginURL: m.LoginURL("")})
+	case reqkind.Unseen(r):
+		f := newFailure("prefetch_refused", nil)
+		f.LoginURL = m.LoginURL("")
+		m.fail(w, r, f)
+	case m.panel.wants(r) && query.Get("panel") != "no":
+		m.showPanel(w, r, returnTo)
 	default:
-		var returnTo string
-		if asked := r.URL.Query()["return_to"]; len(asked) == 1 {
-			returnTo, _ = m.returnPath(asked[0])
-		}
-		if m.wantsPanel(r) && r.URL.Query().Get("panel") != "no" {
-			m.showPanel(w, r, returnTo)
-			return
-		}
 		a := attempt.New(0, time.Now(), returnTo)
 		a.SignedIn = s.live()
 		m.start(w, r, a)
 	}
 }
 
-// logout ends the session on the server and leads to a public page: a protected
+// showPanel answers with the login page. The page's script asks for the attempt, so
+// that the attempt is fresh and a page without a sign-in sets no cookie.
+func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo string) {
+	direct := m.LoginURL(returnTo)
+	if strings.Contains(direct, "?") {
+		direct += "&panel=no"
+	} else {
+		direct += "?panel=no"
+	}
+	page := pages.Panel{
+		Lang:    m.language(r),
+		Attempt: m.site.path("attempt"), Session: m.site.path("session"),
+		Script: m.panel.script, ReturnTo: returnTo, Direct: direct,
+	}
+	if onPhone(r.UserAgent()) {
+		page.Link = m.site.origin + m.site.landing(returnTo)
+	}
+	w.Header().Set("Content-Security-Policy", m.panel.csp)
+	writePage(w, r, http.StatusOK, page.Render())
+}
+
+// logout ends the session on the server and redirects to a public page: a protected
 // one would sign the person in again at once.
 func (m *Middleware) logout(w http.ResponseWriter, r *http.Request, s session) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"})
-		return
-	}
 	if f := m.signOut(w, r, s); f != nil {
 		m.fail(w, r, f)
 		return
 	}
-	redirect(w, http.StatusSeeOther, m.mount+m.folder+"/signed-out")
+	redirect(w, http.StatusSeeOther, m.site.path("signed-out"))
 }
 
 func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) *Failure {
-	if !m.sameOrigin(r) {
-		return &Failure{Status: http.StatusForbidden, Code: "cross_origin"}
+	if !reqkind.SameOrigin(r, m.site.origin) {
+		return newFailure("cross_origin", nil)
 	}
 	if err := m.sessions.end(w, r, s); err != nil {
-		return storeFailure(err)
+		return newFailure("session_store", err)
 	}
-	// Without the attempts that were spent, the next page is a sign-in and not
-	// the page that says that the session did not stick.
-	for suffix := range m.cookie.attempts(r) {
-		if attempt.IsName(m.cookie.prefix, m.cookie.name(suffix)) && !m.cookie.drop(w, suffix) {
-			break
-		}
-	}
+	// With an attempt spent just now, the next page would say that the browser did not
+	// keep its session, instead of signing in.
+	m.attempts.dropAll(w, r)
 	m.observe(r.Context(), Event{Name: "signout", Outcome: "ok"})
 	return nil
 }
 
-// sameOrigin says whether a request that changes something comes from a page of
-// ours. Browsers send Sec-Fetch-Site, older ones Origin; programs send neither,
-// and have no cookie to abuse. Host is not asked: the client chooses it.
-func (m *Middleware) sameOrigin(r *http.Request) bool {
-	if site := r.Header["Sec-Fetch-Site"]; len(site) > 0 {
-		return len(site) == 1 && (site[0] == "same-origin" || site[0] == "none")
-	}
-	origin := r.Header["Origin"]
-	return len(origin) == 0 || len(origin) == 1 && origin[0] == m.origin
-}
-
 func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request, _ session) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"})
-		return
-	}
 	lang := m.language(r)
 	title, message, advice, button, _ := pages.TextFor(m.provider.App().Provider, lang, "signed_out")
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(http.StatusOK) // said, because gin answers 404 for routes that it does not know
-	if r.Method == http.MethodHead {
-		return
-	}
-	_, _ = w.Write(pages.Page{
+	writePage(w, r, http.StatusOK, pages.Page{
 		Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.Good,
 		Actions: []pages.Action{{Text: button, URL: m.LoginURL("")}},
 	}.Render())
+}
+
+//go:embed js/wecom.js
+var moduleJS []byte
+
+var moduleTag = func() string {
+	sum := sha256.Sum256(moduleJS)
+	return `"` + hex.EncodeToString(sum[:8]) + `"`
+}()
+
+// module serves the JavaScript module for pages behind the middleware. It is the same
+// for everybody and changes with this package only: a browser keeps it and asks each
+// time whether it is still current.
+func (m *Middleware) module(w http.ResponseWriter, r *http.Request, _ session) {
+	h := w.Header()
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("ETag", moduleTag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(moduleJS))
 }

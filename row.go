@@ -14,8 +14,8 @@ import (
 //	the number of departments and each of them,
 //	the device id like the strings, if there is one, CRC-32C of all that
 //
-// The checksum keeps a flipped bit from naming another person. It is no
-// signature: who can write the store can sign in as anybody anyway.
+// The checksum keeps a flipped bit from naming another person. It is no signature:
+// anyone who can write to the store can sign in as anybody anyway.
 const rowVersion = 1
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
@@ -48,8 +48,8 @@ func encodeRow(s session) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
 }
 
-// decodeRow reads a row. ok is false for anything that encodeRow of this version
-// does not write: that is no session, and the person signs in anew.
+// decodeRow reads a row. ok is false for anything that encodeRow of this version does
+// not write: that is no session, and the person signs in again.
 func decodeRow(row []byte) (s session, ok bool) {
 	const head, tail = 1 + 8 + 8, 4
 	if len(row) < head+tail || row[0] != rowVersion {

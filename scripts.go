@@ -1,31 +1,29 @@
 package wecom
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/reqkind"
+	"github.com/wecomauth/wecom/internal/returnto"
 )
 
 // The routes for scripts: single-page applications and the embedded login panel
-// get the attempt and hand in the code by themselves. The rules are the
-// callback's; the answers are JSON and never a redirect.
+// create the attempt and send the code themselves. The rules are the callback's; the
+// answers are JSON and never a redirect.
 
 const maxScriptBody = 4096
 
-// scriptAttempt mints an attempt: POST, same origin, application/json.
+// scriptAttempt creates an attempt.
 func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, s session) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", json: true})
-		return
-	}
 	body, f := m.readScript(w, r)
 	if f != nil {
 		m.fail(w, r, f)
@@ -33,157 +31,194 @@ func (m *Middleware) scriptAttempt(w http.ResponseWriter, r *http.Request, s ses
 	}
 	asked, _, err := body.String("return_to")
 	if err != nil {
-		m.fail(w, r, badScript(http.StatusBadRequest))
+		m.fail(w, r, newFailure("bad_request", nil))
 		return
 	}
-	returnTo, _ := m.returnPath(asked)
+	returnTo, _ := m.site.returnPath(asked)
 	a := attempt.New(0, time.Now(), returnTo)
 	a.SignedIn = s.live()
-	m.hold(w, r, a)
-	m.observe(r.Context(), Event{Name: "start", Outcome: startOutcome(0)})
-	d := m.describe(r, a)
+	begun := m.begin(w, r, a)
 	app := m.provider.App()
 	answer := map[string]string{
-		"state":        d.State,
+		"state":        begun.State,
 		"appid":        app.CorpID,
 		"agentid":      app.AppID,
-		"redirect_uri": d.RedirectURI,
-		"return_to":    m.landing(returnTo),
+		"redirect_uri": begun.RedirectURI,
+		"return_to":    m.site.landing(returnTo),
 	}
 	if app.CorpID == "" {
 		answer["appid"] = app.AppID
 		delete(answer, "agentid")
 	}
 	for name, page := range map[string]Page{"in_app_url": PageInApp, "web_url": PageWeb} {
-		d.Page = page
-		answer[name] = m.provider.AuthorizeURL(d)
+		begun.Page = page
+		answer[name] = m.provider.AuthorizeURL(begun)
 	}
 	if app.Provider == errcode.WeCom {
-		// The rest of what the embedded panel (ww.createWWLoginPanel of @wecom/jssdk) wants to know.
-		answer["login_type"], answer["lang"] = "CorpApp", d.Language
+		// What else the embedded panel needs (ww.createWWLoginPanel of @wecom/jssdk).
+		answer["login_type"], answer["lang"] = "CorpApp", begun.Language
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, r, http.StatusOK, answer)
 }
 
-// scriptSession tells who is signed in (GET; with optional=1 null instead of a 401, which consoles show in red), signs in with a code (POST) and signs out (DELETE).
+// scriptSession tells who is signed in, signs in with a code (POST) or signs out
+// (DELETE). GET with optional=1 answers null instead of a 401, which browsers'
+// consoles show in red.
 func (m *Middleware) scriptSession(w http.ResponseWriter, r *http.Request, s session) {
 	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		if !s.live() && r.URL.Query().Get("optional") != "1" {
-			m.fail(w, r, m.loginRequired(r))
-			return
-		}
-		writeJSON(w, http.StatusOK, s.id) // null for nobody
 	case http.MethodPost:
 		m.scriptSignIn(w, r, s)
 	case http.MethodDelete:
 		if f := m.signOut(w, r, s); f != nil {
-			f.json = true
 			m.fail(w, r, f)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		w.Header().Set("Allow", "GET, HEAD, POST, DELETE")
-		m.fail(w, r, &Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", json: true})
+		if !s.live() && r.URL.Query().Get("optional") != "1" {
+			m.fail(w, r, m.loginRequired(r))
+			return
+		}
+		writeJSON(w, r, http.StatusOK, s.id) // null for nobody
 	}
 }
 
-// scriptSignIn is the callback for scripts. Where the callback would start over, it is 409.
+// scriptSignIn is the callback for scripts. Where the callback would start over, it
+// answers 409.
 func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s session) {
-	refuse := func(f *Failure) {
-		f.json, f.LoginURL = true, m.LoginURL("")
+	refuse := func(status int, f *Failure) {
+		f.Status, f.LoginURL = status, m.LoginURL("")
 		m.fail(w, r, f)
 	}
 	body, f := m.readScript(w, r)
 	if f != nil {
-		refuse(f)
+		refuse(f.Status, f)
 		return
 	}
 	code, _, codeErr := body.String("code")
 	state, _, stateErr := body.String("state")
 	if codeErr != nil || stateErr != nil {
-		refuse(badScript(http.StatusBadRequest))
+		refuse(http.StatusBadRequest, newFailure("bad_request", nil))
 		return
 	}
-	in := m.readPair(r, returned{method: http.MethodGet}, code, state)
-	switch next := in.decide(s.live(), time.Now()); next {
+	in := m.readPair(r, code, state)
+	switch in.decide(s.live(), time.Now()) {
 	case exchangeCode:
 	case refuseState:
-		refuse(&Failure{Status: http.StatusBadRequest, Code: "bad_state"})
+		refuse(http.StatusBadRequest, newFailure("bad_state", nil))
 		return
 	case refuseMalformed, refusedThere:
-		refuse(&Failure{Status: http.StatusBadRequest, Code: "bad_callback"})
+		refuse(http.StatusBadRequest, newFailure("bad_callback", nil))
 		return
-	default:
-		if next == goBack && in.held.Spent && !s.id.AuthenticatedAt.After(in.held.Started.Add(time.Second)) {
-			// The same code handed in twice by the browser that was signed in with it, and not
-			// by one in which somebody else has signed in since.
-			writeJSON(w, http.StatusOK, s.id)
+	case goBack:
+		if in.attempt.Spent && !s.id.AuthenticatedAt.After(in.attempt.Started.Add(time.Second)) {
+			// The browser that was signed in with this code sends it again, and nobody else
+			// has signed in there since.
+			writeJSON(w, r, http.StatusOK, s.id)
 			return
 		}
-		// Also where the callback would be content with the session that there is: a
-		// script handed in somebody's code and must not be told that it is that person's.
-		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
+		fallthrough
+	default:
+		// Even if somebody is signed in, where the callback would redirect: the script sent
+		// another person's code and must not take the session for that person's.
+		refuse(http.StatusConflict, newFailure("attempt_lost", nil))
 		return
 	}
 	fresh, err := m.signIn(r, in)
 	switch {
 	case err == nil:
 	case errors.Is(err, errAttemptUsed):
-		refuse(&Failure{Status: http.StatusConflict, Code: "attempt_lost"})
+		refuse(http.StatusConflict, newFailure("attempt_lost", nil))
 		return
 	case errors.Is(err, ErrStartOver) && !answeredBadly(err):
-		refuse(&Failure{Status: http.StatusConflict, Code: "code_rejected", Err: err})
+		refuse(http.StatusConflict, newFailure("code_rejected", err))
 		return
 	default:
-		refuse(asFailure(err))
+		f := asFailure(err)
+		refuse(f.Status, f)
 		return
 	}
 	if err := m.attach(w, r, in, fresh, s); err != nil {
 		w.Header().Del("Set-Cookie")
-		refuse(storeFailure(err))
+		refuse(http.StatusServiceUnavailable, newFailure("session_store", err))
 		return
 	}
-	m.markSpent(w, in)
-	writeJSON(w, http.StatusOK, fresh.id)
+	m.attempts.spend(w, in.attempt)
+	writeJSON(w, r, http.StatusOK, fresh.id)
 }
 
-// readScript reads the body of a script's POST: a JSON object, from our own
-// origin, small. An HTML form of another site can send none of that. No body is an empty object.
+// readScript reads the body of a script's POST: a small JSON object from our own
+// origin, or nothing, which is an empty object. An HTML form of another site can send
+// none of that.
 func (m *Middleware) readScript(w http.ResponseWriter, r *http.Request) (jsonx.Object, *Failure) {
-	if !m.sameOrigin(r) {
-		return nil, &Failure{Status: http.StatusForbidden, Code: "cross_origin", json: true}
+	if !reqkind.SameOrigin(r, m.site.origin) {
+		return nil, newFailure("cross_origin", nil)
 	}
+	bad := newFailure("bad_request", nil)
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" || len(r.Header["Content-Type"]) != 1 {
-		return nil, badScript(http.StatusUnsupportedMediaType)
+		bad.Status = http.StatusUnsupportedMediaType
+		return nil, bad
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxScriptBody))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, badScript(http.StatusRequestEntityTooLarge)
+		bad.Status = http.StatusRequestEntityTooLarge
+		return nil, bad
 	case err != nil:
-		return nil, badScript(http.StatusBadRequest)
+		return nil, bad
 	case len(body) == 0:
 		return nil, nil
 	}
 	object, err := jsonx.ParseObject(body)
 	if err != nil {
-		return nil, badScript(http.StatusBadRequest)
+		return nil, bad
 	}
 	return object, nil
 }
 
-func badScript(status int) *Failure { return &Failure{Status: status, Code: "bad_request", json: true} }
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil { // strings and numbers only
-		panic(err)
+// jssdk signs a page of our own origin for somebody who is signed in: ?url=…, and
+// kind=agentConfig for the app's signature.
+func (m *Middleware) jssdk(w http.ResponseWriter, r *http.Request, s session) {
+	switch {
+	case !reqkind.SameOrigin(r, m.site.origin):
+		m.fail(w, r, newFailure("cross_origin", nil))
+		return
+	case !s.live():
+		m.fail(w, r, m.loginRequired(r))
+		return
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	page, kind, ok := m.readPage(r)
+	if !ok {
+		m.fail(w, r, newFailure("bad_request", nil))
+		return
+	}
+	sign, answer := m.client.JSConfig, map[string]any{"appId": m.client.app.CorpID}
+	if kind == "agentConfig" {
+		sign = m.client.JSAgentConfig
+		answer = map[string]any{"corpid": m.client.app.CorpID, "agentid": m.client.app.AppID}
+	}
+	timestamp, nonce, signature, err := sign(r.Context(), page)
+	if err != nil {
+		m.fail(w, r, asFailure(signInError(err)))
+		return
+	}
+	answer["timestamp"], answer["nonceStr"], answer["signature"] = timestamp, nonce, signature
+	writeJSON(w, r, http.StatusOK, answer)
+}
+
+// readPage returns the URL to sign, if it is a page of our own origin.
+func (m *Middleware) readPage(r *http.Request) (page, kind string, ok bool) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || len(r.URL.RawQuery) > maxQuery || len(query["url"]) != 1 || len(query["kind"]) > 1 {
+		return "", "", false
+	}
+	page, kind = query.Get("url"), query.Get("kind")
+	path, own := strings.CutPrefix(page, m.site.origin)
+	if !own || kind != "" && kind != "config" && kind != "agentConfig" {
+		return "", "", false
+	}
+	_, ok = returnto.Parse(path) // begins with a slash: the origin ends where it seems to
+	return page, kind, ok
 }

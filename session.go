@@ -14,6 +14,8 @@ import (
 	"github.com/wecomauth/wecom/internal/forget"
 )
 
+const defaultLifetime = 12 * time.Hour
+
 // tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
 const tokenLen = 43
 

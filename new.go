@@ -1,0 +1,141 @@
+package wecom
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/wecomauth/wecom/internal/attempt"
+)
+
+// New checks o as a whole and returns the middleware, or nil and an error that
+// lists every mistake in o (see errors.Join). It does no I/O and starts no goroutine.
+func New(o Options) (*Middleware, error) {
+	callback, home, err := o.validate()
+	if err != nil {
+		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+	}
+	provider, client, err := newProvider(o)
+	if err != nil {
+		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+	}
+	app := provider.App()
+	// With CallbackURL: another middleware of the same app may let in other people.
+	tag := tagOf(app.Provider, app.CorpID, app.AppID, o.CallbackURL)
+	cookie := cookieKind{prefix: "wecom-" + tag}
+	if callback.Scheme == "https" {
+		cookie = cookieKind{prefix: "__Host-" + cookie.prefix, secure: true}
+	}
+	attempts, err := newAttempts(o, app, cookie)
+	if err != nil {
+		return nil, fmt.Errorf("wecom: %w", err)
+	}
+	m := &Middleware{
+		provider:  provider,
+		sessions:  newSessions(o, app, cookie, tag),
+		attempts:  attempts,
+		exchanges: &exchanges{},
+		client:    client,
+		authorize: o.Authorize,
+		site:      newSite(o, callback, home),
+		routes:    maps.Clone(builtInRoutes),
+		proofs:    map[string]string{},
+		lang:      o.Language,
+		onFailure: o.OnFailure,
+		observe:   o.Observe,
+		log:       cmp.Or(o.Logger, slog.Default()),
+		proxies:   slices.Clone(o.TrustedProxies),
+	}
+	m.routes["callback"] = callbackRoute
+	m.panel = newPanelPage(o, provider, m.site.origin)
+	m.otherHost = &otherHost{callback: m.site.host, proxies: m.proxies, log: m.log}
+	if m.observe == nil {
+		m.observe = func(context.Context, Event) {}
+	}
+	if o.Recheck > 0 {
+		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce)}
+	}
+	for _, file := range o.DomainProof {
+		m.proofs["/"+file] = proofName.FindStringSubmatch(file)[1]
+	}
+	return m, nil
+}
+
+func newSite(o Options, callback *url.URL, home string) site {
+	path := strings.TrimPrefix(callback.Path, o.MountPath)
+	s := site{
+		callback: o.CallbackURL,
+		origin:   callback.Scheme + "://" + callback.Host,
+		host:     callback.Hostname(),
+		mount:    o.MountPath,
+		folder:   path[:strings.LastIndexByte(path, '/')],
+		home:     home,
+		routes:   map[string]string{},
+	}
+	for name := range builtInRoutes {
+		if name != "jssdk" || o.JSSDK {
+			s.routes[s.folder+"/"+name] = name
+		}
+	}
+	s.routes[path] = "callback"
+	return s
+}
+
+func newAttempts(o Options, app App, cookie cookieKind) (*attempts, error) {
+	current, earlier := o.StateKey, o.EarlierStateKeys
+	if current.Reveal() == "" {
+		current = o.Secret
+	} else if o.Secret.Reveal() != "" {
+		earlier = append(earlier[:len(earlier):len(earlier)], o.Secret)
+	}
+	var before [][]byte
+	for _, k := range earlier {
+		before = append(before, []byte(k.Reveal()))
+	}
+	info := joinUnambiguously(app.Provider, app.CorpID, app.AppID, o.CallbackURL)
+	keys, err := attempt.NewKeys([]byte(current.Reveal()), before, info)
+	return &attempts{keys, cookie}, err
+}
+
+// NewClient returns a client for a program without a web page, such as a cron
+// job; [Middleware.Client] returns that of a middleware. Of o it uses CorpID,
+// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport, Logger
+// and Observe; CorpID and one of Secret and TokenSource are needed. It does no I/O.
+// If o is not valid, the client is nil and the error lists every mistake.
+//
+// With Provider the client calls that platform's API: Provider's App stands for CorpID,
+// AgentID and Secret, and TokenSource and Endpoints.API are needed. Package
+// weixin makes its clients so.
+func NewClient(o Options) (*Client, error) {
+	var c checks
+	c.client(o)
+	if err := errors.Join(c...); err != nil {
+		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+	}
+	return newClient(o), nil
+}
+
+// newProvider returns the provider that o asks for and the client beside it,
+// which is nil if o describes no corp app and its Provider has no client. o has been checked.
+func newProvider(o Options) (Provider, *Client, error) {
+	if o.Provider == nil {
+		client := newClient(o)
+		return newCorpApp(o, client), client, nil
+	}
+	provider := o.Provider
+	if o.CorpID != "" && (o.Secret.Reveal() != "" || o.TokenSource != nil) {
+		o.Provider = nil
+		client, err := NewClient(o)
+		return provider, client, err
+	}
+	if own, ok := provider.(clientProvider); ok {
+		return provider, own.Client(), nil
+	}
+	return provider, nil, nil
+}

@@ -1,0 +1,290 @@
+package wecom
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/returnto"
+)
+
+const (
+	maxLifetime = 100 * 365 * 24 * time.Hour // Unix nanoseconds end in 2262
+	minStateKey = 32
+)
+
+// validate checks o as a whole. It returns CallbackURL and the path where a sign-in
+// ends that has no page to return to.
+func (o Options) validate() (callback *url.URL, home string, err error) {
+	var c checks
+	callback = c.callback(o)
+	c.app(o)
+	c.keys(o)
+	c.sessions(o, callback)
+	c.proofs(o)
+	c.proxies(o)
+	c.endpoints(o)
+	c.panel(o)
+	home = c.home(o, callback)
+	return callback, home, errors.Join(c...)
+}
+
+// checks collects what is wrong with the options.
+type checks []error
+
+func (c *checks) bad(format string, args ...any) { *c = append(*c, fmt.Errorf(format, args...)) }
+
+var (
+	corpIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
+	digits     = regexp.MustCompile(`^[0-9]{1,18}$`)
+	proofName  = regexp.MustCompile(`^(?:WW|MP)_verify_([0-9A-Za-z_-]{1,64})\.txt$`)
+)
+
+// app checks what names the app and its sign-in page.
+func (c *checks) app(o Options) {
+	switch o.Scope {
+	case "", "snsapi_base", "snsapi_userinfo", "snsapi_privateinfo":
+	default:
+		c.bad("Scope %q: want snsapi_base, snsapi_privateinfo or snsapi_userinfo", o.Scope)
+	}
+	switch o.Page {
+	case PageAuto, PageInApp, PageWeb, PageWeixin:
+	default:
+		c.bad("Page %q: want one of the Page constants", o.Page)
+	}
+	if o.ProfileRequired && !o.Profile {
+		c.bad("ProfileRequired does nothing without Profile: set both, or neither")
+	}
+	if o.Language != "" && o.Language != "zh" && o.Language != "en" {
+		c.bad("Language %q: want zh, en or nothing", o.Language)
+	}
+	if o.JSSDK && (o.Provider != nil || o.AgentID == "") {
+		c.bad("JSSDK needs AgentID, and no Provider")
+	}
+	if o.Provider != nil {
+		if o.StateKey.Reveal() == "" && o.Secret.Reveal() == "" {
+			c.bad("StateKey is missing: with a Provider there is no Secret to derive it from")
+		}
+		if o.Scope != "" || o.Page != PageAuto || o.Profile {
+			c.bad("Scope, Page and Profile belong to the built-in provider: leave them out when Provider is set")
+		}
+		return
+	}
+	c.client(o)
+	if o.AgentID == "" && (o.Page != PageInApp || o.Scope != "" && o.Scope != defaultScope) {
+		c.bad("AgentID is missing: the web-login page and every scope but snsapi_base need it; it stands on the app's page in the admin console")
+	}
+	if o.Secret.Reveal() == "" && o.TokenSource != nil && o.StateKey.Reveal() == "" {
+		c.bad("StateKey is missing: without Secret there is nothing to derive it from")
+	}
+}
+
+// client checks what newClient uses of o.
+func (c *checks) client(o Options) {
+	if o.Provider != nil {
+		if o.TokenSource == nil {
+			c.bad("TokenSource is missing: only a WeCom corp app's is made from Options")
+		}
+		if o.Endpoints.API == "" {
+			c.bad("Endpoints.API is missing: only WeCom's is known")
+		}
+		c.endpoint("Endpoints.API", o.Endpoints.API)
+		return
+	}
+	switch {
+	case o.CorpID == "":
+		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
+	case !corpIDForm.MatchString(o.CorpID):
+		c.bad("CorpID %q: want letters, digits, - and _ only", o.CorpID)
+	}
+	if o.AgentID != "" && !digits.MatchString(o.AgentID) {
+		c.bad("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
+	}
+	switch secret := o.Secret.Reveal(); {
+	case secret == "" && o.TokenSource == nil:
+		c.bad("Secret is missing: it stands on the app's page in the admin console (or set TokenSource)")
+	case strings.TrimSpace(secret) != secret:
+		c.bad("Secret begins or ends with white space")
+	}
+	if o.TokenSource != nil && o.TokenStore != nil {
+		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
+	}
+	c.endpoint("Endpoints.API", o.Endpoints.API)
+}
+
+func (c *checks) keys(o Options) {
+	if n := len(o.StateKey.Reveal()); n > 0 && n < minStateKey {
+		c.bad("StateKey has %d bytes: want at least %d, random", n, minStateKey)
+	}
+	for i, k := range o.EarlierStateKeys {
+		if n := len(k.Reveal()); n < minStateKey {
+			c.bad("EarlierStateKeys[%d] has %d bytes: want at least %d", i, n, minStateKey)
+		}
+	}
+}
+
+// callback checks CallbackURL and MountPath. It never returns nil.
+func (c *checks) callback(o Options) *url.URL {
+	none := &url.URL{Path: "/wecom/callback"}
+	if o.CallbackURL == "" {
+		c.bad("CallbackURL is missing: for example https://app.example.com/wecom/callback")
+		return none
+	}
+	u, err := url.Parse(o.CallbackURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		c.bad("CallbackURL: want an absolute URL such as https://app.example.com/wecom/callback")
+		return none
+	}
+	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(o.CallbackURL, "#") {
+		c.bad("CallbackURL: want scheme, host and path only")
+	}
+	if u.Scheme == "http" && !endpoint.IsLoopback(u.Hostname()) && !o.DangerouslyAllowHTTP {
+		c.bad("CallbackURL: plain http gives the session to everybody on the network: use https (or DangerouslyAllowHTTP)")
+	}
+	if p := u.Port(); u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80" || strings.HasSuffix(u.Host, ":") {
+		c.bad("CallbackURL: leave the default port out: WeCom compares host and port with the 可信域名 letter by letter")
+	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
+		c.bad("CallbackURL: write the host as browsers send it, in Punycode (xn--…)")
+	}
+	if u.Host != strings.ToLower(u.Host) {
+		c.bad("CallbackURL: write the host in lower case, as browsers do")
+	}
+	name := path.Base(u.Path)
+	switch _, own := builtInRoutes[name]; {
+	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
+		c.bad("CallbackURL: want a path that does not end in a slash, such as /wecom/callback")
+		return none
+	case path.Clean(u.Path) != u.Path || u.EscapedPath() != u.Path || !plainPath.MatchString(u.Path):
+		c.bad("CallbackURL: want a path of letters, digits, -, _, . and ~, without empty or dot elements")
+	case own:
+		c.bad("CallbackURL: its last element %q is the name of another built-in route", name)
+	}
+	if o.MountPath != "" {
+		switch {
+		case !plainPath.MatchString(o.MountPath) || path.Clean(o.MountPath) != o.MountPath || o.MountPath == "/":
+			c.bad("MountPath %q: want a path such as /app, without a slash at the end", o.MountPath)
+		case !strings.HasPrefix(u.Path, o.MountPath+"/"):
+			c.bad("MountPath %q is no prefix of CallbackURL's path: it is what stands before the path that the handler sees", o.MountPath)
+			return none
+		}
+	}
+	return u
+}
+
+var plainPath = regexp.MustCompile(`^(?:/[0-9A-Za-z._~-]+)+$`)
+
+// home checks HomePath and returns what it defaults to.
+func (c *checks) home(o Options, callback *url.URL) string {
+	if o.HomePath == "" {
+		up := path.Dir(path.Dir(callback.Path))
+		if len(up) < len(o.MountPath) { // the own routes stand at the mount's root
+			up = o.MountPath
+		}
+		return strings.TrimSuffix(up, "/") + "/"
+	}
+	home, ok := returnto.Parse(o.HomePath)
+	if !ok {
+		c.bad("HomePath %q: want a path on this site such as /", o.HomePath)
+	} else if isOwnPath(returnto.Path(home), callback.Path) {
+		c.bad("HomePath %q is a built-in route: a sign-in that ends there never ends", o.HomePath)
+	}
+	return home
+}
+
+func isOwnPath(p, callback string) bool {
+	dir, name := path.Split(p)
+	return p == callback || path.Clean(dir) == path.Dir(callback) && builtInRoutes[name].serve != nil
+}
+
+func (c *checks) sessions(o Options, callback *url.URL) {
+	lifetime := o.SessionLifetime
+	if lifetime == 0 {
+		lifetime = defaultLifetime
+	}
+	if lifetime < 0 {
+		c.bad("SessionLifetime %s is negative", lifetime)
+	} else if lifetime < time.Second {
+		c.bad("SessionLifetime %s: want a second at least; a number without a unit counts nanoseconds", lifetime)
+	}
+	if o.IdleTimeout > 0 && o.IdleTimeout < time.Second {
+		c.bad("IdleTimeout %s: want a second at least; a number without a unit counts nanoseconds", o.IdleTimeout)
+	}
+	if lifetime > maxLifetime {
+		c.bad("SessionLifetime %s: want a hundred years at most", lifetime)
+	}
+	if o.IdleTimeout < 0 || o.IdleTimeout > max(lifetime, 0) {
+		c.bad("IdleTimeout %s: want something between 0 and the session's lifetime, %s", o.IdleTimeout, lifetime)
+	}
+	if o.Recheck < 0 {
+		c.bad("Recheck %s is negative", o.Recheck)
+	} else if o.Recheck > 0 && o.Recheck < time.Second {
+		c.bad("Recheck %s: want a second at least; a number without a unit counts nanoseconds", o.Recheck)
+	}
+	if o.Sessions != nil {
+		if err := checkManager(o.Sessions, callback.Scheme == "https", callback.Path); err != nil {
+			*c = append(*c, err)
+		}
+	}
+}
+
+func (c *checks) proofs(o Options) {
+	for _, file := range o.DomainProof {
+		if !proofName.MatchString(file) {
+			c.bad("DomainProof %q: want the name of the file that the admin console offers, such as WW_verify_AbCd1234.txt", file)
+		}
+	}
+}
+
+func (c *checks) proxies(o Options) {
+	for i, p := range o.TrustedProxies {
+		if !p.IsValid() {
+			c.bad("TrustedProxies[%d] is not a valid prefix", i)
+		}
+	}
+}
+
+// endpoints checks the sign-in pages; client checks the API.
+func (c *checks) endpoints(o Options) {
+	c.endpoint("Endpoints.Authorize", o.Endpoints.Authorize)
+	c.endpoint("Endpoints.WebLogin", o.Endpoints.WebLogin)
+}
+
+// endpoint checks an address of [Endpoints] that is not empty.
+func (c *checks) endpoint(option, address string) {
+	if address == "" {
+		return
+	}
+	if err := endpoint.Check(option, address); err != nil {
+		*c = append(*c, err)
+	}
+}
+
+// policyURL is what can stand in a Content-Security-Policy without ending its directive.
+var policyURL = regexp.MustCompile(`^[0-9A-Za-z._~:/\[\]@%+-]+$`)
+
+// panel checks LoginPanel and what it uses.
+func (c *checks) panel(o Options) {
+	script := o.Endpoints.PanelScript
+	switch {
+	case script == "" || plainPath.MatchString(script):
+	case !policyURL.MatchString(script):
+		c.bad("Endpoints.PanelScript: want an absolute URL, or a path on this site, of plain characters")
+	default:
+		c.endpoint("Endpoints.PanelScript", script)
+	}
+	switch {
+	case !o.LoginPanel:
+	case o.Provider != nil:
+		c.bad("LoginPanel belongs to the built-in provider: leave it out when Provider is set")
+	case o.Page == PageInApp:
+		c.bad("LoginPanel is never shown with Page %q: leave one of them out", o.Page)
+	case o.Endpoints.WebLogin != "" && !policyURL.MatchString(originOf(o.Endpoints.WebLogin)):
+		c.bad("Endpoints.WebLogin: LoginPanel needs a host of plain characters")
+	}
+}
