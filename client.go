@@ -32,6 +32,7 @@ type Client struct {
 	secret    Secret
 	api       string // base URL without a slash at its end
 	transport http.RoundTripper
+	limits    Limits
 	tokens    TokenSource
 
 	corpTicket, appTicket TokenSource // of the JS-SDK; nil on other platforms
@@ -44,6 +45,7 @@ func newClient(o Options) *Client {
 		secret:    o.Secret,
 		api:       defaultAPI,
 		transport: o.Transport,
+		limits:    o.Limits.orDefault(),
 		tokens:    o.TokenSource,
 	}
 	if o.Provider != nil {
@@ -115,8 +117,9 @@ func (c *Client) Invalidate(rejected Token) {
 // If WeCom refuses the access token (40014, 42001; Weixin also 40001), Call invalidates it and
 // repeats once with another; if WeCom is busy (-1), it tries three times in
 // all. A request that may have reached WeCom without an answer is never
-// repeated. Each request may take 5 seconds and its answer 1 MiB; ctx bounds
-// the whole.
+// repeated. Each request may take
+// [Limits].Call, 5 seconds by default, and its answer may have [Limits].AnswerBytes,
+// 1 MiB by default; ctx bounds the whole.
 //
 // If the errcode is not 0 (Weixin leaves a 0 out) the error is an *[APIError], among them too many
 // calls (45009, 45033), which it is up to the caller to space out. Other errors
@@ -244,7 +247,10 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 	}
 	hide = append(hide, upstream.Confidential(query, body)...)
 
-	text, err := upstream.Do(ctx, c.transport, upstream.Request{Method: method, URL: address, Body: body, Hide: hide})
+	text, err := upstream.Do(ctx, c.transport, upstream.Request{
+		Method: method, URL: address, Body: body, Hide: hide,
+		Timeout: c.limits.Call, MaxAnswer: c.limits.AnswerBytes,
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("wecom: %s: %w", op, err)
 	}

@@ -19,10 +19,8 @@ import (
 )
 
 const (
-	exchangeTimeout = 10 * time.Second // a whole sign-in, from the code to the session's row
-	exchangeWait    = 5 * time.Second  // the part of it that may pass before the code is sent
-	outcomeShared   = 10 * time.Second // how long a callback that comes again gets the same outcome
-	exchangeKept    = 10 * time.Minute // how long a used attempt and a used code are remembered
+	outcomeShared = 10 * time.Second // how long a callback that comes again gets the same outcome
+	exchangeKept  = 10 * time.Minute // how long a used attempt and a used code are remembered
 
 	maxWaiting = 1000
 )
@@ -48,9 +46,10 @@ const (
 var errAttemptUsed = errors.New("the attempt was used before")
 
 // exchanges makes one sign-in of many deliveries of one callback: browsers,
-// proxies and WeCom's web-views send it twice. It limits those that fail. The
-// zero value is ready to use.
+// proxies and WeCom's web-views send it twice. It limits those that fail. Only
+// timeout has to be set.
 type exchanges struct {
+	timeout  time.Duration // of a whole sign-in, half of which may pass before the code is sent
 	mu       sync.Mutex
 	attempts forget.Map[[16]byte, *exchange]
 	codes    forget.Map[[sha256.Size]byte, struct{}]
@@ -108,7 +107,7 @@ func (t *tally) fail(now time.Time) {
 // the sign-in. The caller must have checked that the browser holds the attempt's cookie.
 func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by caller, sign func(context.Context) (fresh session, good bool, err error)) (session, error) {
 	began := time.Now()
-	timeout := time.NewTimer(exchangeWait)
+	timeout := time.NewTimer(x.timeout / 2)
 	defer timeout.Stop()
 	e := &exchange{attempt: attempt, code: sha256.Sum256([]byte(code)), by: by, done: make(chan struct{})}
 	for {
@@ -117,7 +116,7 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by ca
 			return session{}, err
 		}
 		if known == e {
-			go x.run(context.WithoutCancel(ctx), e, began.Add(exchangeTimeout), sign)
+			go x.run(context.WithoutCancel(ctx), e, began.Add(x.timeout), sign)
 		}
 		if known != nil {
 			e = known
@@ -134,7 +133,7 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by ca
 			return session{}, err
 		}
 	}
-	timeout.Reset(exchangeTimeout + time.Second)
+	timeout.Reset(x.timeout + time.Second)
 	select {
 	case <-e.done:
 		return e.fresh, e.err

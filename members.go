@@ -160,8 +160,8 @@ func (c *Client) userIDBy(ctx context.Context, op string, in map[string]any) (st
 // Departments returns a department and all below it, or with id 0 all
 // departments, as far as the app may see them, in no particular order
 // (department/list). WeCom calls it slow, and the answer for a corp with some thousands
-// of departments may exceed the 1 MiB that a Client reads: [Client.DepartmentIDs] needs
-// a quarter of that.
+// of departments may exceed the 1 MiB that a Client reads by default (see [Limits]):
+// [Client.DepartmentIDs] needs a quarter of that.
 func (c *Client) Departments(ctx context.Context, id int64) ([]Department, error) {
 	return c.departments(ctx, "department/list", "department", id)
 }

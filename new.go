@@ -40,7 +40,7 @@ func New(o Options) (*Middleware, error) {
 		provider:  provider,
 		sessions:  newSessions(o, app, cookie, tag),
 		attempts:  attempts,
-		exchanges: &exchanges{},
+		exchanges: &exchanges{timeout: o.Limits.orDefault().SignIn},
 		client:    client,
 		authorize: o.Authorize,
 		site:      newSite(o, callback, home),
@@ -59,7 +59,7 @@ func New(o Options) (*Middleware, error) {
 		m.observe = func(context.Context, Event) {}
 	}
 	if o.Recheck > 0 {
-		m.rechecks = &rechecks{every: o.Recheck, slots: make(chan struct{}, rechecksAtOnce)}
+		m.rechecks = &rechecks{every: o.Recheck, timeout: m.exchanges.timeout, slots: make(chan struct{}, rechecksAtOnce)}
 	}
 	for _, file := range o.DomainProof {
 		m.proofs["/"+file] = proofName.FindStringSubmatch(file)[1]
@@ -105,7 +105,7 @@ func newAttempts(o Options, app App, cookie cookieKind) (*attempts, error) {
 
 // NewClient returns a client for a program without a web page, such as a cron
 // job; [Middleware.Client] returns that of a middleware. Of o it uses CorpID,
-// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport, Logger
+// AgentID, Secret, TokenSource, TokenStore, Endpoints.API, Transport, Limits, Logger
 // and Observe; CorpID and one of Secret and TokenSource are needed. It does no I/O.
 // If o is not valid, the client is nil and the error lists every mistake.
 //
@@ -115,6 +115,7 @@ func newAttempts(o Options, app App, cookie cookieKind) (*attempts, error) {
 func NewClient(o Options) (*Client, error) {
 	var c checks
 	c.client(o)
+	c.limits(o.Limits)
 	if err := errors.Join(c...); err != nil {
 		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
 	}

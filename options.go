@@ -1,6 +1,7 @@
 package wecom
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // Options says everything about a [Middleware] or a [Client]. Only keyed
@@ -78,7 +81,7 @@ type Options struct {
 	Language string
 
 	// SessionStore keeps the sessions: any store of scs. Default: in memory, or
-	// the store of Sessions. It is asked for at most two seconds at a time.
+	// the store of Sessions. Limits.SessionStore bounds each call of it.
 	SessionStore scs.Store
 	// SessionLifetime ends a session that long after the sign-in. Default: 12 hours.
 	SessionLifetime time.Duration
@@ -117,6 +120,8 @@ type Options struct {
 	// Transport carries the calls to WeCom's API. Default: one of our own, which
 	// honours the proxy variables of the environment.
 	Transport http.RoundTripper
+	// Limits bound waits and answers. Default: that of each field.
+	Limits Limits
 	// Logger gets causes; no secret, code, token, state or query reaches it. Default:
 	// slog.Default().
 	Logger *slog.Logger
@@ -154,6 +159,34 @@ type Endpoints struct {
 	// the application's own, such as "/static/wecom-jssdk.js". Default:
 	// https://wwcdn.weixin.qq.com/node/open/js/wecom-jssdk-2.3.4.js
 	PanelScript string
+}
+
+// Limits bound how long the package waits for others, and how much it reads. A zero field is
+// its default. [New] and [NewClient] refuse a value outside the field's range. The deadline of a
+// context makes a call shorter, never longer; for long ones there is [Client.HTTP].
+type Limits struct {
+	// SignIn bounds a sign-in from its callback on: the calls to WeCom, Authorize and the
+	// session's row. It also bounds one look-up of Options.Recheck. Default: 10 seconds.
+	// Range: 5 to 30 seconds.
+	SignIn time.Duration
+	// Call bounds one request of a Client, of the built-in provider too, from the dial to the
+	// answer's last byte. Default: 5 seconds. Range: 0.1 to 60 seconds.
+	Call time.Duration
+	// SessionStore bounds one call of Options.SessionStore. Default: 2 seconds.
+	// Range: 0.1 to 10 seconds.
+	SessionStore time.Duration
+	// AnswerBytes is how much of an answer to a Client is read. A longer one is an error.
+	// Default: 1 MiB. Range: 64 KiB to 64 MiB.
+	AnswerBytes int64
+}
+
+func (l Limits) orDefault() Limits {
+	return Limits{
+		SignIn:       cmp.Or(l.SignIn, 10*time.Second),
+		Call:         cmp.Or(l.Call, upstream.Timeout),
+		SessionStore: cmp.Or(l.SessionStore, 2*time.Second),
+		AnswerBytes:  cmp.Or(l.AnswerBytes, upstream.MaxAnswer),
+	}
 }
 
 // A Page says which of WeCom's two sign-in pages a browser is sent to.

@@ -5,15 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
-
-// profileLeaves is the part of a sign-in's time that the profile must not use:
-// Authorize and the session's row come after it.
-const profileLeaves = 3 * time.Second
 
 // ticketOf reads the user_ticket of a sign-in, the zero Secret if there is none.
 // It stays within the sign-in: it is neither kept nor shown to anybody.
@@ -30,7 +25,8 @@ func ticketOf(answer jsonx.Object) Secret {
 func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-profileLeaves))
+		// Authorize and the session's row come after it.
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-p.client.limits.SignIn*3/10))
 		defer cancel()
 	}
 	record, err := p.client.User(ctx, id.UserID)

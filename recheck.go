@@ -11,15 +11,13 @@ import (
 	"github.com/wecomauth/wecom/internal/forget"
 )
 
-const (
-	rechecksAtOnce = 8
-	recheckTimeout = 10 * time.Second
-)
+const rechecksAtOnce = 8
 
 // rechecks looks people up again, in the background of their own requests.
 type rechecks struct {
-	every time.Duration
-	slots chan struct{} // bounds how many look-ups run at once
+	every   time.Duration
+	timeout time.Duration // of one look-up
+	slots   chan struct{} // bounds how many look-ups run at once
 
 	mu     sync.Mutex
 	recent forget.Map[string, struct{}] // the people who need no look-up yet, by key
@@ -34,7 +32,7 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 	}
 	ctx := context.WithoutCancel(r.Context())
 	go foreign.Run("a recheck", func() (struct{}, error) {
-		ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+		ctx, cancel := context.WithTimeout(ctx, m.rechecks.timeout)
 		defer cancel()
 		m.lookUpAgain(ctx, *s.id)
 		return struct{}{}, nil

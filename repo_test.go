@@ -148,7 +148,7 @@ func TestPackageComments(t *testing.T) {
 
 // Each change of what is exported is a decision: go test -run TestExportedNames -update . takes it.
 func TestExportedNames(t *testing.T) {
-	const most = 32 // in the root; the aim is 30
+	const most = 33 // in the root; the aim is 30
 	files := goFiles(t)
 	var got strings.Builder
 	for _, dir := range []string{".", "allow", "events", "tokenserver", "tokenstore/private", "wecomtest", "wecomtest/conformance", "weixin"} {

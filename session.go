@@ -69,7 +69,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 	}
 	rows := o.SessionStore
 	if o.Sessions != nil {
-		s.carrier = &scsCarrier{o.Sessions, newStore(o.Sessions.Store, o.Observe), "wecom." + space}
+		s.carrier = &scsCarrier{o.Sessions, newStore(o.Sessions.Store, o), "wecom." + space}
 		s.kind = 'c'
 		if rows == nil {
 			rows = o.Sessions.Store
@@ -79,7 +79,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 		s.memory = newMemoryStore()
 		rows = s.memory
 	}
-	s.store = newStore(rows, o.Observe)
+	s.store = newStore(rows, o)
 	return s
 }
 

@@ -10,23 +10,22 @@ import (
 	"github.com/wecomauth/wecom/internal/foreign"
 )
 
-// sessionTimeout bounds each call of a session store. Clients have longer timeouts of
-// their own: go-redis waits 5 seconds and ignores the context's deadline.
-const sessionTimeout = 2 * time.Second
-
 // A store makes the calls of an scs.Store, each bounded in time. A panic is an error.
+// The store's client has longer timeouts of its own: go-redis waits 5 seconds and ignores
+// the context's deadline.
 type store struct {
 	scs     scs.Store
 	direct  bool                         // it is in this process's memory: it cannot hang, and is called directly
+	timeout time.Duration                // of each call
 	observe func(context.Context, Event) // may be nil
 }
 
-func newStore(s scs.Store, observe func(context.Context, Event)) store {
+func newStore(s scs.Store, o Options) store {
 	switch s.(type) {
 	case *memoryStore, *memstore.MemStore:
-		return store{s, true, nil}
+		return store{scs: s, direct: true}
 	}
-	return store{s, false, observe}
+	return store{scs: s, timeout: o.Limits.orDefault().SessionStore, observe: o.Observe}
 }
 
 func (s store) get(ctx context.Context, key string) ([]byte, bool, error) {
@@ -71,7 +70,7 @@ func wait[T any](ctx context.Context, s store, event string, fn func(context.Con
 		return foreign.Call("session store", func() (T, error) { return fn(ctx) })
 	}
 	began := time.Now()
-	value, err := foreign.Within(ctx, sessionTimeout, "session store", fn)
+	value, err := foreign.Within(ctx, s.timeout, "session store", fn)
 	if s.observe != nil {
 		s.observe(ctx, storeEvent(event, err, time.Since(began)))
 	}

@@ -30,6 +30,7 @@ func (o Options) validate() (callback *url.URL, home string, err error) {
 	c.proxies(o)
 	c.endpoints(o)
 	c.panel(o)
+	c.limits(o.Limits)
 	home = c.home(o, callback)
 	return callback, home, errors.Join(c...)
 }
@@ -286,5 +287,24 @@ func (c *checks) panel(o Options) {
 		c.bad("LoginPanel is never shown with Page %q: leave one of them out", o.Page)
 	case o.Endpoints.WebLogin != "" && !policyURL.MatchString(originOf(o.Endpoints.WebLogin)):
 		c.bad("Endpoints.WebLogin: LoginPanel needs a host of plain characters")
+	}
+}
+
+func (c *checks) limits(l Limits) {
+	l = l.orDefault()
+	for _, d := range []struct {
+		name               string
+		value, least, most time.Duration
+	}{
+		{"SignIn", l.SignIn, 5 * time.Second, 30 * time.Second}, // a proxy in front gives up after a minute
+		{"Call", l.Call, time.Second / 10, time.Minute},
+		{"SessionStore", l.SessionStore, time.Second / 10, 10 * time.Second},
+	} {
+		if d.value < d.least || d.value > d.most {
+			c.bad("Limits.%s %s: want %s to %s; a number without a unit counts nanoseconds", d.name, d.value, d.least, d.most)
+		}
+	}
+	if n := l.AnswerBytes; n < 64<<10 || n > 64<<20 {
+		c.bad("Limits.AnswerBytes %d: want %d to %d", n, 64<<10, 64<<20)
 	}
 }

@@ -6,6 +6,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,10 +21,9 @@ import (
 )
 
 const (
-	// Timeout bounds one exchange: from the dial to the answer's last byte.
+	// Timeout is a Request's default.
 	Timeout = 5 * time.Second
-	// MaxAnswer is how many bytes of an answer are read at most, after
-	// decompression.
+	// MaxAnswer is a Request's default.
 	MaxAnswer = 1 << 20
 
 	maxErrorText = 300 // bytes
@@ -38,6 +38,10 @@ type Request struct {
 	Body []byte
 	// Hide lists what must not show in an error.
 	Hide Hidden
+	// Timeout bounds the exchange: from the dial to the answer's last byte.
+	Timeout time.Duration
+	// MaxAnswer is how many bytes of the answer are read at most, after decompression.
+	MaxAnswer int64
 }
 
 // Do sends r by rt and returns the answer's body if the status is 200. The
@@ -45,7 +49,7 @@ type Request struct {
 // written, because no connection could be made, Do tries a second time. Every
 // error is an *[Error].
 func Do(ctx context.Context, rt http.RoundTripper, r Request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Timeout, Timeout))
 	defer cancel()
 	body, sent, err := once(ctx, rt, r)
 	if err != nil && !sent && ctx.Err() == nil {
@@ -95,12 +99,13 @@ func once(ctx context.Context, rt http.RoundTripper, r Request) (body []byte, se
 	if resp.StatusCode != http.StatusOK {
 		return nil, true, foreign{fmt.Errorf("HTTP status %d", resp.StatusCode)}
 	}
-	body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer+1))
+	most := cmp.Or(r.MaxAnswer, MaxAnswer)
+	body, err = io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
 		return nil, true, fmt.Errorf("the answer was cut off: %w", err)
 	}
-	if len(body) > MaxAnswer {
-		return nil, true, foreign{fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)}
+	if int64(len(body)) > most {
+		return nil, true, foreign{fmt.Errorf("the answer is larger than %d bytes", most)}
 	}
 	return body, true, nil
 }
