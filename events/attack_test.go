@@ -61,7 +61,7 @@ func TestT38_ReplayFromAhead(t *testing.T) {
 }
 
 // F34: what anybody may post costs next to nothing before its signature is known to be wrong.
-func TestF34_UnsignedBodiesAreNotParsed(t *testing.T) {
+func TestT38_UnsignedBodiesAreNotParsed(t *testing.T) {
 	w := newWorld(t)
 	var elements, members strings.Builder
 	for i := range 20_000 {
