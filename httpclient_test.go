@@ -113,7 +113,9 @@ func TestHTTPRepeatsOnlyWhatItCan(t *testing.T) {
 	assert.Contains(t, read(t, resp, err), "42001")
 	assert.Len(t, *seen, 2, "repeated once")
 
+	closed := make(chan struct{})
 	client, seen, _ = httpOn(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(closed)
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
@@ -127,6 +129,7 @@ func TestHTTPRepeatsOnlyWhatItCan(t *testing.T) {
 	assert.Equal(t, "{}", read(t, resp, err))
 	_, err = client.Get("/cgi-bin/x")
 	assert.Error(t, err)
+	<-closed
 	assert.Equal(t, []string{"GET /proxy/cgi-bin/x?access_token=CANARY-token-1 ", "a second request"}, *seen,
 		"when a kept-alive connection dies, net/http would repeat a GET by itself")
 

@@ -77,13 +77,14 @@ type keys struct {
 func New(o Options) (*Receiver, error) {
 	e := &Receiver{middlewares: slices.Clone(o.Middlewares), receiveIDs: slices.Clone(o.ReceiveIDs), log: o.Logger}
 	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	add := func(name string, token, key wecom.Secret) {
 		aes, err := msgcrypt.ParseKey(key.Reveal())
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%sEncodingAESKey: want the 43 letters and digits of the admin console's page 设置API接收", name))
+			bad("%sEncodingAESKey: want the 43 letters and digits of the admin console's page 设置API接收", name)
 		}
 		if !isToken(token.Reveal()) {
-			errs = append(errs, fmt.Errorf("%sToken: want the letters and digits, 32 at most, of the admin console's page 设置API接收", name))
+			bad("%sToken: want the letters and digits, 32 at most, of the admin console's page 设置API接收", name)
 		}
 		e.keys = append(e.keys, keys{token.Reveal(), aes})
 	}
@@ -93,13 +94,13 @@ func New(o Options) (*Receiver, error) {
 	}
 	for i, m := range e.middlewares {
 		if m == nil || m.App().CorpID == "" {
-			errs = append(errs, fmt.Errorf("Middlewares[%d] has no corp: want one made by wecom.New for a WeCom app", i))
+			bad("Middlewares[%d] has no corp: want one made by wecom.New for a WeCom app", i)
 			continue
 		}
 		e.receiveIDs = append(e.receiveIDs, m.App().CorpID)
 	}
 	if len(e.receiveIDs) == 0 {
-		errs = append(errs, errors.New("Middlewares and ReceiveIDs are empty: whose events are these?"))
+		bad("Middlewares and ReceiveIDs are empty: whose events are these?")
 	}
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("events: these options cannot work:\n%w", errors.Join(errs...))

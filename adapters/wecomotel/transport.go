@@ -43,7 +43,6 @@ func newTransport() *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    3 * time.Second,
-		ResponseHeaderTimeout:  5 * time.Second,
 		MaxIdleConns:           256,
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        30 * time.Second,

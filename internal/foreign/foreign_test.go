@@ -31,7 +31,7 @@ func TestWithin(t *testing.T) {
 		"panics with nil":    {fn: func(context.Context) (int, error) { panic(nil) }, want: "the store: panic: panic called with nil"},
 		"runtime error":      {fn: func(context.Context) (int, error) { table["x"]++; return 7, nil }, want: "the store: panic: assignment to entry in nil map\n"},
 		"ends its goroutine": {fn: func(context.Context) (int, error) { runtime.Goexit(); return 7, nil }, want: "the store: it ended its goroutine"},
-		"waits for its context": {fn: func(ctx context.Context) (int, error) { <-ctx.Done(); time.Sleep(1); return 7, nil },
+		"waits for its context": {fn: func(ctx context.Context) (int, error) { <-ctx.Done(); time.Sleep(time.Nanosecond); return 7, nil },
 			want: "the store: context deadline exceeded", took: limit},
 		"ignores its context": {fn: func(context.Context) (int, error) { time.Sleep(time.Hour); return 7, nil },
 			want: "the store: context deadline exceeded", took: limit},

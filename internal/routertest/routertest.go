@@ -137,7 +137,7 @@ func (a *app) anonymous(t *testing.T) {
 		Error    string `json:"error"`
 		LoginURL string `json:"login_url"`
 	}
-	if err := json.Unmarshal([]byte(res.Body), &answer); err != nil || answer.Error != "login_required" || answer.LoginURL != "/wecom/login" {
+	if err := json.Unmarshal([]byte(res.Body), &answer); err != nil || answer.Error != "login_required" || answer.LoginURL != "/wecom/login?return_to=%2Foptional" {
 		t.Fatalf("a script got %q", res.Body)
 	}
 	expect(t, b.Fetch("POST", "/echo", "text"), 401, "")
