@@ -21,7 +21,7 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out
 		name string
 		run  func(context.Context) error
 	}{
-		{"WeCom (" + c.corpID + ", app " + c.agentID + ")", auth.Check},
+		{"WeCom (" + c.CorpID + ", app " + c.AgentID + ")", auth.Check},
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"upstream", c.checkUpstream},
@@ -97,10 +97,9 @@ func (c *config) checkUpstream(ctx context.Context) error {
 
 // explain adds the screen of the admin console that mends what WeCom refuses.
 func explain(err error) string {
-	text := err.Error()
 	var api *wecom.APIError
 	if errors.As(err, &api) && api.Remedy() != "" {
-		text += ": " + api.Remedy()
+		err = fmt.Errorf("%w: %s", err, api.Remedy())
 	}
-	return asVariables(text)
+	return all.Named(err).Error()
 }

@@ -59,6 +59,8 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_PAGE":                   {"qr"},
 		"WECOM_LANGUAGE":               {"fr"},
 		"WECOM_PROFILE":                {"perhaps"},
+		"WECOM_STATE_KEY_FILE":         {file, "CANARY"},
+		"WECOM_SESSION_STORE_FILE":     {file, "CANARY"},
 		"WECOM_DOMAIN_PROOF":           {"proof.txt", "WW_verify_a.txt,../x"},
 		"WECOM_STATE_KEY":              {"CANARY"},
 		"WECOM_EARLIER_STATE_KEYS":     {"CANARY", strings.Repeat("k", 32) + ",CANARY"},
@@ -170,6 +172,8 @@ func TestCheck(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o777))
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte(w.fake.Secret()+"\n"), 0o600))
 	gone := newUpstream(t)
 	gone.Close()
 	cases := []struct {
@@ -183,6 +187,7 @@ func TestCheck(t *testing.T) {
 		{"no events", nil, 0, []string{"none    events"}},
 		{"events", []string{"WECOM_EVENT_TOKEN=" + eventToken, "WECOM_EVENT_AES_KEY=" + eventKey}, 0, []string{"ok      events", "warning WECOM_MEMBERS"}},
 		{"events for active members", []string{"WECOM_EVENT_TOKEN=" + eventToken, "WECOM_EVENT_AES_KEY=" + eventKey, "WECOM_MEMBERS=active"}, 0, []string{"ok      events"}},
+		{"secret in a file", []string{"WECOM_SECRET=", "WECOM_SECRET_FILE=" + secret}, 0, nil},
 		{"wrong secret", []string{"WECOM_SECRET=CANARY"}, 1, []string{"failed  WeCom", "errcode 40001", "WECOM_SECRET"}},
 		{"wrong agent", []string{"WECOM_AGENT_ID=9999999"}, 1, []string{"failed  WeCom"}},
 		{"upstream away", []string{"WECOM_UPSTREAM=" + gone.URL}, 1, []string{"failed  upstream"}},

@@ -46,18 +46,18 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stor
 		auth:     auth,
 		own:      auth.Routes(),
 		events:   receiver,
-		callback: strings.TrimPrefix(c.callback.Path, c.mount),
-		mount:    c.mount,
+		callback: strings.TrimPrefix(c.callback.Path, c.MountPath),
+		mount:    c.MountPath,
 		scheme:   c.callback.Scheme,
-		language: c.language,
+		language: c.Language,
 		proofs:   map[string]bool{},
-		trusted:  c.proxies,
+		trusted:  c.TrustedProxies,
 		stores:   s,
 		counts:   counts,
 		log:      log,
 	}
 	g.folder = path.Dir(g.callback)
-	for _, name := range c.proofs {
+	for _, name := range c.DomainProof {
 		g.proofs["/"+name] = true
 	}
 	if c.upstream != nil {

@@ -79,6 +79,20 @@ func TestScriptRoutes(t *testing.T) {
 	assert.Equal(t, 401, c.script("/wecom/session").StatusCode)
 }
 
+func TestLoginPanelAndJSSDK(t *testing.T) {
+	w := newWorld(t)
+	g := w.start("WECOM_LOGIN_PANEL=true", "WECOM_JSSDK=true", "WECOM_PANEL_SCRIPT_URL="+w.server.Endpoints().PanelScript)
+	c := g.client()
+	panel := c.get("/x")
+	assert.Equal(t, 200, panel.StatusCode)
+	assert.Contains(t, panel.text, w.server.Endpoints().PanelScript)
+	assert.Equal(t, 401, c.script("/wecom/jssdk?url="+g.url+"/x").StatusCode)
+	c.get("/wecom/login?panel=no")
+	signed := c.script("/wecom/jssdk?url=" + g.url + "/x")
+	assert.Equal(t, 200, signed.StatusCode)
+	assert.Contains(t, signed.text, "signature")
+}
+
 func TestMountPath(t *testing.T) {
 	w := newWorld(t)
 	addr := freeAddr(t)

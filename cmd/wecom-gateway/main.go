@@ -60,9 +60,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	defer stores.close()
 	counts := newMetrics()
 	auth, err := wecom.New(c.options(stores, counts, log))
-	wrong.addOptions(err)
+	wrong.addAll(all.Named(err))
 	receiver, err := c.receiver(auth, log)
-	wrong.addOptions(err)
+	wrong.addAll(all.Named(err))
 	if len(wrong) > 0 {
 		wrong.print(stderr, c)
 		return 2
@@ -102,7 +102,7 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
-	log.Info("the gateway listens", "addr", listener.Addr().String(), "callback", c.callbackURL, "version", version())
+	log.Info("the gateway listens", "addr", listener.Addr().String(), "callback", c.CallbackURL, "version", version())
 	if c.upstream == nil {
 		log.Info("WECOM_UPSTREAM is not set: only the gateway's own routes work, for a proxy that asks " + g.folder + "/auth or " + g.folder + "/forward")
 	}

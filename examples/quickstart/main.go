@@ -9,12 +9,12 @@
 //	ADDR               where the site listens (127.0.0.1:8080)
 //	FAKE_ADDR          where the fake listens (127.0.0.1:8081); both on loopback
 //	WECOM_CALLBACK_URL the callback with a real app (/wecom/callback at ADDR)
-//	WECOM_SCOPE        snsapi_base, snsapi_privateinfo or snsapi_userinfo (snsapi_base)
 //
-// WECOM_API_URL, WECOM_AUTHORIZE_URL and WECOM_WEB_LOGIN_URL replace WeCom's addresses.
+// and those of package envoptions, such as WECOM_PROFILE and WECOM_SCOPE.
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/envoptions"
 	"github.com/wecomauth/wecom/events"
 	"github.com/wecomauth/wecom/wecomtest"
 )
@@ -54,13 +55,9 @@ func run(ctx context.Context) error {
 	defer listener.Close()
 	site := siteURL(listener.Addr())
 
-	options := wecom.Options{
-		CorpID:      os.Getenv("WECOM_CORP_ID"),
-		AgentID:     os.Getenv("WECOM_AGENT_ID"),
-		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
-		CallbackURL: env("WECOM_CALLBACK_URL", site+"/wecom/callback"),
-		Scope:       os.Getenv("WECOM_SCOPE"),
-	}
+	variables := envoptions.All()
+	options, mistakes := variables.Read(os.Getenv)
+	options.CallbackURL = cmp.Or(options.CallbackURL, site+"/wecom/callback")
 	var fake *wecomtest.Fake
 	if options.CorpID == "" && options.AgentID == "" && options.Secret.Reveal() == "" {
 		fake = wecomtest.New()
@@ -72,13 +69,10 @@ func run(ctx context.Context) error {
 	} else {
 		fmt.Println("Credentials are set, so no fake runs: this is WeCom itself, or what the WECOM_…_URL variables name.\n已设置凭证，不启动模拟的企业微信：连接的是真实的企业微信，或 WECOM_…_URL 指定的地址。")
 	}
-	options.Endpoints.API = env("WECOM_API_URL", options.Endpoints.API)
-	options.Endpoints.Authorize = env("WECOM_AUTHORIZE_URL", options.Endpoints.Authorize)
-	options.Endpoints.WebLogin = env("WECOM_WEB_LOGIN_URL", options.Endpoints.WebLogin)
 
 	auth, err := wecom.New(options)
-	if err != nil {
-		return fmt.Errorf("%w\n(the options come from WECOM_CORP_ID, WECOM_AGENT_ID, WECOM_SECRET, WECOM_CALLBACK_URL and so on; with the first three unset, a fake WeCom runs)", err)
+	if err := errors.Join(mistakes, variables.Named(err)); err != nil {
+		return fmt.Errorf("these variables cannot work; with WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET unset, a fake WeCom runs:\n%w", err)
 	}
 	if fake != nil {
 		if err := receiveEvents(fake, auth, site); err != nil {
@@ -129,7 +123,11 @@ func startFake(fake *wecomtest.Fake, site net.Addr, options *wecom.Options) (*we
 		return nil, fmt.Errorf("FAKE_ADDR, where the fake WeCom listens: %w", err)
 	}
 	options.CorpID, options.AgentID, options.Secret = fake.CorpID(), fake.AgentID(), wecom.NewSecret(fake.Secret())
-	options.Endpoints = server.Endpoints()
+	fakes := server.Endpoints()
+	options.Endpoints.API = cmp.Or(options.Endpoints.API, fakes.API)
+	options.Endpoints.Authorize = cmp.Or(options.Endpoints.Authorize, fakes.Authorize)
+	options.Endpoints.WebLogin = cmp.Or(options.Endpoints.WebLogin, fakes.WebLogin)
+	options.Endpoints.PanelScript = cmp.Or(options.Endpoints.PanelScript, fakes.PanelScript)
 	fmt.Printf("No credentials are set, so a fake WeCom runs at %s, where whoever signed in can leave the company\n没有设置凭证，已启动模拟的企业微信：%s ，已登录的成员可以在那里离职\n"+
 		"  corp id  (企业ID)   %s\n  agent id (AgentId)  %s\n  secret   (Secret)   %s\n",
 		server.URL(), server.URL(), fake.CorpID(), fake.AgentID(), fake.Secret())
