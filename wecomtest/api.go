@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,50 +19,68 @@ const maxBody = 1 << 20 // of a request
 
 const defaultAvatar = "https://wework.qpic.cn/wwpic/default/0"
 
-// An endpoint of the server API. do runs under the Fake's lock.
+// A platform is WeCom or Weixin, as far as their APIs differ as a whole.
+type platform struct {
+	endpoints map[string]endpoint
+	nowhere   errcode // for a path that is no endpoint's
+	badToken  errcode // for an access token that is nobody's
+	wantsPost errcode
+	wantsGet  errcode // 0: any method will do
+}
+
+// An endpoint is one of a platform's API.
 type endpoint struct {
-	post    bool // takes its parameters as a JSON body
-	noToken bool // gettoken alone
-	do      func(c *call) any
+	open  bool   // takes no access token of an app
+	post  bool   // takes its parameters as a JSON body
+	form  bool   // takes POST, too, with its parameters in the query or in a form
+	needs []need // looked at in this order, when the access token is found good
+	do    func(c *call) any
 }
 
-// A call is one request to an endpoint, with what its token says.
-type call struct {
-	f     *Fake
-	ip    string
-	query url.Values
-	body  []byte
-	corp  *corp
-	app   *App
+// A need is a parameter that must be there, and what the endpoint answers if it is not.
+type need struct {
+	name    string
+	missing errcode
 }
 
-// An errcode is what an endpoint returns to fail.
-type errcode int
-
-var endpoints = map[string]*endpoint{
-	"/cgi-bin/gettoken":                 {noToken: true, do: (*call).getToken},
-	"/cgi-bin/auth/getuserinfo":         {do: (*call).getUserInfo},
-	"/cgi-bin/user/getuserinfo":         {do: (*call).getUserInfoLegacy},
-	"/cgi-bin/auth/getuserdetail":       {post: true, do: (*call).getUserDetail},
-	"/cgi-bin/user/get":                 {do: (*call).getUser},
-	"/cgi-bin/user/getuserdetail":       {post: true, do: (*call).getUserDetailLegacy},
+// WeCom's errcode for an unknown endpoint is not documented: this is one that clients do not retry.
+var wecoms = platform{nowhere: 48002, badToken: 40014, wantsPost: 40063, endpoints: map[string]endpoint{
+	"/cgi-bin/gettoken":                 {open: true, needs: []need{{"corpid", 41002}, {"corpsecret", 41004}}, do: (*call).getToken},
+	"/cgi-bin/auth/getuserinfo":         {needs: []need{{"code", 41008}}, do: (*call).getUserInfo},
+	"/cgi-bin/user/getuserinfo":         {needs: []need{{"code", 41008}}, do: (*call).getUserInfoLegacy},
+	"/cgi-bin/auth/getuserdetail":       {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetail},
+	"/cgi-bin/user/getuserdetail":       {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetailLegacy},
+	"/cgi-bin/user/get":                 {needs: []need{{"userid", 41009}}, do: (*call).getUser},
 	"/cgi-bin/user/simplelist":          {do: (*call).simpleList},
 	"/cgi-bin/user/list":                {do: (*call).userList},
 	"/cgi-bin/user/list_id":             {post: true, do: (*call).listID},
-	"/cgi-bin/user/getuserid":           {post: true, do: (*call).userByMobile},
-	"/cgi-bin/user/get_userid_by_email": {post: true, do: (*call).userByEmail},
-	"/cgi-bin/user/convert_to_openid":   {post: true, do: (*call).convertToOpenID},
+	"/cgi-bin/user/getuserid":           {post: true, needs: []need{{"mobile", 40063}}, do: (*call).userByMobile},
+	"/cgi-bin/user/get_userid_by_email": {post: true, needs: []need{{"email", 40063}}, do: (*call).userByEmail},
+	"/cgi-bin/user/convert_to_openid":   {post: true, needs: []need{{"userid", 41009}}, do: (*call).convertToOpenID},
 	"/cgi-bin/department/list":          {do: (*call).departmentList},
 	"/cgi-bin/department/simplelist":    {do: (*call).departmentSimpleList},
-	"/cgi-bin/department/get":           {do: (*call).departmentGet},
-	"/cgi-bin/agent/get":                {do: (*call).agentGet},
+	"/cgi-bin/department/get":           {needs: []need{{"id", 60123}}, do: (*call).departmentGet},
+	"/cgi-bin/agent/get":                {needs: []need{{"agentid", 41011}}, do: (*call).agentGet},
 	"/cgi-bin/agent/list":               {do: (*call).agentList},
 	"/cgi-bin/tag/get":                  {do: (*call).tagGet},
 	"/cgi-bin/tag/list":                 {do: (*call).tagList},
-	"/cgi-bin/get_jsapi_ticket":         {do: (*call).jsapiTicket},
+	"/cgi-bin/get_jsapi_ticket":         {do: func(c *call) any { return jsTicket("jsapi-" + c.corp.id + "-" + c.app.AgentID) }},
 	"/cgi-bin/ticket/get":               {do: (*call).agentTicket},
-	"/cgi-bin/getcallbackip":            {do: (*call).callbackIPs},
-	"/cgi-bin/get_api_domain_ip":        {do: (*call).apiIPs},
+	"/cgi-bin/getcallbackip":            {do: func(*call) any { return success("ip_list", []string{"192.0.2.0/26", "192.0.2.129"}) }},
+	"/cgi-bin/get_api_domain_ip":        {do: func(*call) any { return success("ip_list", []string{"198.51.100.8", "198.51.100.9"}) }},
+}}
+
+// A call is one request to an endpoint, with what its access token says.
+type call struct {
+	f *Fake
+	*platform
+	r    *http.Request
+	body []byte
+	args map[string]any // the parameters, from the query, a form or a JSON body; nil if that is malformed
+
+	corp    *corp
+	app     *App
+	account *WeixinApp // the official account whose token it is
 }
 
 // api answers a call of the server API.
@@ -72,78 +89,111 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 	if err != nil {
 		return textAnswer(http.StatusBadRequest, "cannot read the request")
 	}
-	c := &call{f: f, ip: callerIP(r), query: r.URL.Query(), body: body}
-	weixins := f.isWeixins(r)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	c := &call{f: f, platform: f.platformOf(r), r: r, body: body}
 
 	f.mu.Lock()
-	e, added := endpoints[path], f.added[path]
-	if added == nil && (weixins && weixinEndpoints[path] == nil || !weixins && e == nil) {
-		f.mu.Unlock()
-		return f.unknown(path, c.ip, weixins)
-	}
-	if weixins {
-		f.mu.Unlock()
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		return f.weixinAPI(path, r, body)
-	}
-	var v any
-	if added != nil || !e.noToken {
-		if code := c.authenticate(); code != 0 {
-			v = code
-		}
-	}
-	if v == nil && added == nil {
-		if e.post && r.Method != http.MethodPost {
-			v = errcode(40063)
-		} else {
-			v = e.do(c)
-		}
+	e, known := c.endpoints[path]
+	added := f.added[path]
+	var v any = c.nowhere
+	if known || added != nil {
+		v = c.run(e, added != nil)
 	}
 	f.mu.Unlock()
 
-	if v == nil {
-		r.Body = io.NopCloser(bytes.NewReader(body))
+	switch {
+	case !known && added == nil:
+		slog.Warn("wecomtest: the fake has no such endpoint; add it with Fake.Handle", "path", path)
+	case v == nil:
 		v = added(r)
 	}
-	if code, ok := v.(errcode); ok {
-		v = f.failure(int(code), "", c.ip)
+	if code, failed := v.(errcode); failed {
+		v = c.failure(f, code, "", callerIP(r))
 	}
-	return jsonAnswer(v)
+	return c.platform.answer(path, v)
 }
 
-// unknown answers a call of an endpoint that the fake does not have. Weixin's
-// errcode for such a URL is documented; WeCom's is not, so it is one that clients do not retry.
-func (f *Fake) unknown(path, ip string, weixins bool) *answer {
-	slog.Warn("wecomtest: the fake has no such endpoint; add it with Fake.Handle", "path", path)
-	if weixins {
-		return weixinAnswer(path, weixinFailure(40066, "", ip))
+// platformOf tells Weixin's API from WeCom's: by the host, or where both stand
+// under one name, by the endpoint or the access token.
+func (f *Fake) platformOf(r *http.Request) *platform {
+	path := r.URL.Path
+	_, isWeixins := weixins.endpoints[path]
+	_, isWeComs := wecoms.endpoints[path]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t := f.tokens[r.URL.Query().Get("access_token")]
+	switch added := f.added[path] != nil; {
+	case r.Host == apiHost, r.Host != wxHost && isWeComs && !isWeixins && !added:
+		return &wecoms
+	case r.Host == wxHost, isWeixins && !isWeComs, t != nil && t.account != "":
+		return &weixins
 	}
-	return jsonAnswer(f.failure(48002, "", ip))
+	return &wecoms
 }
 
-// authenticate finds the app whose token the query holds. A token in the body
-// does not count.
+// run finds out what e answers; f.mu is held. nil leaves it to the endpoint that a test has added.
+func (c *call) run(e endpoint, added bool) any {
+	if added || !e.open {
+		if code := c.authenticate(); code != 0 {
+			return code
+		}
+	}
+	method := c.r.Method
+	switch {
+	case added:
+		return nil
+	case e.post && method != http.MethodPost:
+		return c.wantsPost
+	case c.wantsGet != 0 && !e.post && method != http.MethodGet && !(e.form && method == http.MethodPost):
+		return c.wantsGet
+	case e.post:
+		_ = json.Unmarshal(c.body, &c.args)
+	default:
+		query := c.r.URL.Query()
+		if e.form {
+			_ = c.r.ParseForm() // what cannot be read is missing
+			query = c.r.Form
+		}
+		c.args = map[string]any{}
+		for name := range query {
+			c.args[name] = query.Get(name)
+		}
+	}
+	for _, n := range e.needs {
+		if c.text(n.name) == "" {
+			return n.missing
+		}
+	}
+	return e.do(c)
+}
+
+// text returns a parameter, "" if it is missing or no string.
+func (c *call) text(name string) string {
+	s, _ := c.args[name].(string)
+	return s
+}
+
+// authenticate finds the app whose access token the query holds. A token in the body does not count.
 func (c *call) authenticate() errcode {
-	value := c.query.Get("access_token")
-	if value == "" {
-		return 41001
-	}
+	value := c.r.URL.Query().Get("access_token")
 	t := c.f.tokens[value]
-	if t == nil {
-		return 40014
-	}
-	if t.dead != 0 {
-		return errcode(t.dead)
-	}
-	if !c.f.now().Before(t.expires) {
+	switch {
+	case value == "":
+		return 41001
+	case t == nil, t.killed, (t.account != "") != (c.platform == &weixins):
+		return c.badToken
+	case !c.f.now().Before(t.expires):
 		return 42001
+	case t.account != "":
+		c.account = c.f.weixin.apps[t.account]
+		return 0
 	}
 	c.corp = c.f.corps[t.corp]
-	i := slices.IndexFunc(c.corp.apps, func(a *App) bool { return a.AgentID == t.agent && a.ContactSync == t.sync })
-	if c.app = c.corp.apps[i]; c.app.Disabled {
+	c.app = first(c.corp.apps, func(a *App) bool { return a.AgentID == t.agent && a.ContactSync == t.sync })
+	switch {
+	case c.app.Disabled:
 		return 50003
-	}
-	if !c.app.admits(c.ip) {
+	case !admits(c.app.TrustedIPs, callerIP(c.r)):
 		return 60020
 	}
 	return 0
@@ -151,47 +201,37 @@ func (c *call) authenticate() errcode {
 
 // --- access token
 
-type tokenReply struct {
-	status
-	AccessToken string `json:"access_token"`
-	ExpiresIn   int64  `json:"expires_in"`
-}
-
 func (c *call) getToken() any {
-	f, now := c.f, c.f.now()
-	corpID, secret := c.query.Get("corpid"), c.query.Get("corpsecret")
-	if corpID == "" {
-		return errcode(41002)
-	}
-	if secret == "" {
-		return errcode(41004)
-	}
-	w := f.wrong[c.ip]
+	f, now, ip, secret := c.f, c.f.now(), callerIP(c.r), c.text("corpsecret")
+	w := f.wrong[ip]
 	if w != nil && now.Before(w.locked) {
 		return errcode(45009)
 	}
-	corp := f.corps[corpID]
+	corp := f.corps[c.text("corpid")]
 	if corp == nil {
 		return errcode(40013)
 	}
-	for _, a := range corp.apps {
-		if a.Secret == secret {
-			if a.Disabled {
-				return errcode(50003)
-			}
-			t := f.newToken(a)
-			return tokenReply{success, t.value, int64(t.expires.Sub(now) / time.Second)}
+	has := func(a *App) bool { return a.Secret == secret }
+	if a := first(corp.apps, has); a != nil {
+		if a.Disabled {
+			return errcode(50003)
 		}
+		of := owner{corp: a.CorpID, agent: a.AgentID, sync: a.ContactSync}
+		t := f.current(of)
+		if t == nil || f.settings.FreshTokens {
+			t = f.mint(of, 214)
+		}
+		return success("access_token", t.value, "expires_in", int64(t.expires.Sub(now)/time.Second))
 	}
 	if w == nil || now.Sub(w.since) > time.Hour {
 		w = &wrongSecrets{since: now}
-		f.wrong[c.ip] = w
+		f.wrong[ip] = w
 	}
 	if w.count++; w.count >= f.settings.WrongSecretLimit {
 		w.count, w.locked = 0, now.Add(time.Hour)
 	}
 	for _, other := range f.corps {
-		if slices.ContainsFunc(other.apps, func(a *App) bool { return a.Secret == secret }) {
+		if slices.ContainsFunc(other.apps, has) {
 			return errcode(40091)
 		}
 	}
@@ -200,77 +240,31 @@ func (c *call) getToken() any {
 
 // --- who signed in
 
-type userInfo struct {
-	status
-	UserID         string `json:"userid,omitempty"`
-	UserTicket     string `json:"user_ticket,omitempty"`
-	OpenID         string `json:"openid,omitempty"`
-	ExternalUserID string `json:"external_userid,omitempty"`
-}
-
-type userInfoLegacy struct {
-	status
-	UserID         string `json:"UserId,omitempty"`
-	OpenID         string `json:"OpenId,omitempty"`
-	DeviceID       string `json:"DeviceId"`
-	UserTicket     string `json:"user_ticket,omitempty"`
-	ExpiresIn      int64  `json:"expires_in,omitempty"`
-	ExternalUserID string `json:"external_userid,omitempty"`
-}
-
 func (c *call) getUserInfo() any       { return c.exchange(false) }
 func (c *call) getUserInfoLegacy() any { return c.exchange(true) }
 
 func (c *call) exchange(legacy bool) any {
-	value := c.query.Get("code")
-	if value == "" {
-		return errcode(41008)
-	}
-	k, code := c.f.redeem(value, c.corp, c.app)
+	k, code := c.f.redeem(c.text("code"), c.corp, c.app)
 	if code != 0 {
-		return errcode(code)
+		return code
 	}
-	info := userInfo{status: success, UserTicket: c.f.ticketFor(k, c.corp, c.app)}
+	ticket := c.f.ticketFor(k, c.corp, c.app)
+	userID, openID, externalUserID := k.person.who, "", ""
 	switch p := k.person; {
 	case p.member != nil:
-		info.UserID = p.member.UserID
 		legacy = legacy || p.member.LegacySpelling
-	case p.linked != nil:
-		info.UserID = p.who()
 	case p.outsider != nil:
-		info.OpenID, info.ExternalUserID = p.outsider.OpenID, p.outsider.ExternalUserID
+		userID, openID, externalUserID = "", p.outsider.OpenID, p.outsider.ExternalUserID
 	}
 	if !legacy {
-		return info
+		return success("userid?", userID, "user_ticket?", ticket, "openid?", openID, "external_userid?", externalUserID)
 	}
-	old := userInfoLegacy{
-		status: success, UserID: info.UserID, OpenID: info.OpenID, DeviceID: digits(16),
-		UserTicket: info.UserTicket, ExternalUserID: info.ExternalUserID,
+	life := 0
+	if ticket != "" {
+		life = 7200 // what the old documents print, though the ticket dies earlier
 	}
-	if old.UserTicket != "" {
-		old.ExpiresIn = 7200 // what the old documents print, though the ticket dies earlier
-	}
-	return old
-}
-
-type userDetail struct {
-	status
-	UserID  string `json:"userid"`
-	Gender  string `json:"gender"`
-	Avatar  string `json:"avatar"`
-	QRCode  string `json:"qr_code,omitempty"`
-	Mobile  string `json:"mobile,omitempty"`
-	Email   string `json:"email,omitempty"`
-	BizMail string `json:"biz_mail,omitempty"`
-	Address string `json:"address,omitempty"`
-}
-
-// A userDetailLegacy is what the old endpoint answers: the contacts' fields stand in it, too.
-type userDetailLegacy struct {
-	userDetail
-	Name       string  `json:"name"`
-	Department []int64 `json:"department"`
-	Position   string  `json:"position"`
+	return success("UserId?", userID, "OpenId?", openID, "DeviceId", digits(16), "user_ticket?", ticket,
+		"expires_in?", life, "external_userid?", externalUserID)
 }
 
 func (c *call) getUserDetail() any {
@@ -281,106 +275,42 @@ func (c *call) getUserDetail() any {
 	return d
 }
 
+// getUserDetailLegacy answers with the contacts' fields, too.
 func (c *call) getUserDetailLegacy() any {
 	d, m, code := c.detail()
 	if code != 0 {
 		return code
 	}
-	return userDetailLegacy{d, m.Name, c.visibleOf(m), m.Position}
+	return append(d, "name", m.Name, "department", c.visibleOf(m.Departments), "position", m.Position)
 }
 
 // detail returns what the member of a user_ticket agreed to show.
-func (c *call) detail() (userDetail, *Member, errcode) {
-	var d userDetail
-	var in struct {
-		UserTicket string `json:"user_ticket"`
-	}
-	if json.Unmarshal(c.body, &in) != nil || in.UserTicket == "" {
-		return d, nil, 84090
-	}
-	t := c.f.tickets[in.UserTicket]
-	if t == nil || t.corp != c.corp.id || t.agent != c.app.AgentID {
-		return d, nil, 84015
-	}
-	if !c.f.now().Before(t.expires) {
-		return d, nil, 84014
-	}
-	if c.app.SensitiveFields != nil && len(c.app.SensitiveFields) == 0 {
-		return d, nil, 92001
+func (c *call) detail() (object, *Member, errcode) {
+	t := c.f.tickets[c.text("user_ticket")]
+	switch {
+	case t == nil || t.corp != c.corp.id || t.agent != c.app.AgentID:
+		return nil, nil, 84015
+	case !c.f.now().Before(t.expires):
+		return nil, nil, 84014
+	case c.app.SensitiveFields != nil && len(c.app.SensitiveFields) == 0:
+		return nil, nil, 92001
 	}
 	m := c.corp.member(t.userID)
 	if m == nil || !c.corp.sees(c.app, m) {
-		return d, nil, 92000
+		return nil, nil, 92000
 	}
-	d = userDetail{status: success, UserID: m.UserID, Gender: "0", Avatar: defaultAvatar}
+	shown, own := map[string]string{"gender": "0", "avatar": defaultAvatar}, m.sensitive()
 	for _, field := range t.fields {
-		switch field {
-		case "gender":
-			d.Gender = gender(m)
-		case "avatar":
-			d.Avatar = m.Avatar
-		case "qr_code":
-			d.QRCode = m.QRCode
-		case "mobile":
-			d.Mobile = m.Mobile
-		case "email":
-			d.Email = m.Email
-		case "biz_mail":
-			d.BizMail = m.BizMail
-		case "address":
-			d.Address = m.Address
-		}
+		shown[field] = own[field]
 	}
-	return d, m, 0
-}
-
-func gender(m *Member) string {
-	if m.Gender == "" {
-		return "0"
-	}
-	return m.Gender
+	return success("userid", m.UserID, "gender", shown["gender"], "avatar", shown["avatar"], "qr_code?", shown["qr_code"],
+		"mobile?", shown["mobile"], "email?", shown["email"], "biz_mail?", shown["biz_mail"], "address?", shown["address"]), m, 0
 }
 
 // --- contacts
 
-type userReply struct {
-	status
-	userRecord
-}
-
-// A userRecord is a member as user/get and user/list show one.
-type userRecord struct {
-	UserID         string   `json:"userid"`
-	Name           string   `json:"name"`
-	Department     []int64  `json:"department"`
-	Order          []int64  `json:"order"`
-	Position       string   `json:"position"`
-	Mobile         string   `json:"mobile,omitempty"`
-	Gender         string   `json:"gender"`
-	Email          string   `json:"email,omitempty"`
-	BizMail        string   `json:"biz_mail,omitempty"`
-	Avatar         string   `json:"avatar,omitempty"`
-	QRCode         string   `json:"qr_code,omitempty"`
-	Address        string   `json:"address,omitempty"`
-	IsLeaderInDept []int    `json:"is_leader_in_dept"`
-	DirectLeader   []string `json:"direct_leader"`
-	MainDepartment int64    `json:"main_department,omitempty"`
-	Telephone      string   `json:"telephone"`
-	Alias          string   `json:"alias"`
-	Status         int      `json:"status"`
-	Enable         int      `json:"enable"`
-	IsLeader       int      `json:"isleader"`
-	HideMobile     int      `json:"hide_mobile"`
-	ExtAttr        struct {
-		Attrs []any `json:"attrs"`
-	} `json:"extattr"`
-}
-
 func (c *call) getUser() any {
-	id := c.query.Get("userid")
-	if id == "" {
-		return errcode(41009)
-	}
+	id := c.text("userid")
 	if len(id) > maxUserID {
 		return errcode(40003)
 	}
@@ -388,7 +318,7 @@ func (c *call) getUser() any {
 	if code != 0 {
 		return code
 	}
-	return userReply{success, c.record(m)}
+	return success(c.record(m)...)
 }
 
 // visible returns the member, if the app may see that one.
@@ -403,35 +333,39 @@ func (c *call) visible(id string) (*Member, errcode) {
 	return m, 0
 }
 
-func (c *call) record(m *Member) userRecord {
-	u := userRecord{
-		UserID: m.UserID, Name: m.Name, Position: m.Position, Alias: m.Alias, Status: m.Status,
-		Department: c.visibleOf(m), DirectLeader: []string{}, Gender: "0", // which an app may not know
-	}
-	u.ExtAttr.Attrs = []any{}
-	u.Order, u.IsLeaderInDept = make([]int64, len(u.Department)), make([]int, len(u.Department))
-	for i, d := range u.Department {
+// record is a member as user/get and user/list show one.
+func (c *call) record(m *Member) object {
+	departments := c.visibleOf(m.Departments)
+	order, leads := make([]int64, len(departments)), make([]int, len(departments))
+	leader, enabled, main := 0, 1, int64(0)
+	for i, d := range departments {
 		if slices.Contains(m.LeaderOf, d) {
-			u.IsLeaderInDept[i], u.IsLeader = 1, 1
+			leads[i], leader = 1, 1
 		}
 		if d == m.MainDepartment {
-			u.MainDepartment = d
+			main = d
 		}
 	}
-	if m.Status != Disabled {
-		u.Enable = 1
+	if m.Status == Disabled {
+		enabled = 0
 	}
+	shown := map[string]string{"gender": "0"} // an app may not know it
 	if c.app.LegacyFields {
-		u.Mobile, u.Gender, u.Email, u.BizMail = m.Mobile, gender(m), m.Email, m.BizMail
-		u.Avatar, u.QRCode, u.Address = m.Avatar, m.QRCode, m.Address
+		shown = m.sensitive()
 	}
-	return u
+	return object{
+		"userid", m.UserID, "name", m.Name, "department", departments, "order", order, "position", m.Position,
+		"mobile?", shown["mobile"], "gender", shown["gender"], "email?", shown["email"], "biz_mail?", shown["biz_mail"],
+		"avatar?", shown["avatar"], "qr_code?", shown["qr_code"], "address?", shown["address"],
+		"is_leader_in_dept", leads, "direct_leader", []string{}, "main_department?", main, "telephone", "", "alias", m.Alias,
+		"status", m.Status, "enable", enabled, "isleader", leader, "hide_mobile", 0, "extattr", object{"attrs", []any{}},
+	}
 }
 
-// visibleOf returns the member's departments that the app may see.
-func (c *call) visibleOf(m *Member) []int64 {
+// visibleOf returns those of some departments that the app may see.
+func (c *call) visibleOf(ids []int64) []int64 {
 	list := []int64{}
-	for _, d := range m.Departments {
+	for _, d := range ids {
 		if c.corp.seesDepartment(c.app, d) {
 			list = append(list, d)
 		}
@@ -439,203 +373,128 @@ func (c *call) visibleOf(m *Member) []int64 {
 	return list
 }
 
-// listed returns the visible members of the department that the query names.
-func (c *call) listed() ([]*Member, errcode) {
-	id, err := strconv.ParseInt(c.query.Get("department_id"), 10, 64)
-	if err != nil {
-		return nil, 60123
+// department reads a department's id, which the app must be allowed to see.
+func (c *call) department(id string) (int64, errcode) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	switch {
+	case err != nil:
+		return 0, 60123
+	case c.corp.department(n) == nil:
+		return 0, 60003
+	case !c.corp.seesDepartment(c.app, n):
+		return 0, 60011
 	}
-	if c.corp.department(id) == nil {
-		return nil, 60003
+	return n, 0
+}
+
+func (c *call) simpleList() any {
+	return c.listed(func(m *Member) object {
+		return object{"userid", m.UserID, "name", m.Name, "department", c.visibleOf(m.Departments)}
+	})
+}
+
+func (c *call) userList() any { return c.listed(c.record) }
+
+// listed answers with the visible members of the department that is asked for.
+func (c *call) listed(show func(*Member) object) any {
+	id, code := c.department(c.text("department_id"))
+	if code != 0 {
+		return code
 	}
-	if !c.corp.seesDepartment(c.app, id) {
-		return nil, 60011
-	}
-	var list []*Member
-	below := c.query.Get("fetch_child") == "1"
+	list := []object{}
+	below := c.text("fetch_child") == "1"
 	for _, m := range c.corp.members {
 		in := slices.Contains(m.Departments, id) || below && slices.ContainsFunc(m.Departments,
 			func(d int64) bool { return c.corp.within(d, []int64{id}) })
 		if in && c.corp.sees(c.app, m) {
-			list = append(list, m)
+			list = append(list, show(m))
 		}
 	}
-	return list, 0
-}
-
-type userListReply[T any] struct {
-	status
-	UserList []T `json:"userlist"`
-}
-
-func (c *call) simpleList() any {
-	type user struct {
-		UserID     string  `json:"userid"`
-		Name       string  `json:"name"`
-		Department []int64 `json:"department"`
-	}
-	return listReply(c, func(m *Member) user { return user{m.UserID, m.Name, c.visibleOf(m)} })
-}
-
-func (c *call) userList() any { return listReply(c, c.record) }
-
-func listReply[T any](c *call, show func(*Member) T) any {
-	members, code := c.listed()
-	if code != 0 {
-		return code
-	}
-	list := []T{}
-	for _, m := range members {
-		list = append(list, show(m))
-	}
-	return userListReply[T]{success, list}
+	return success("userlist", list)
 }
 
 func (c *call) listID() any {
 	if !c.app.ContactSync {
 		return errcode(48002)
 	}
-	var in struct {
-		Cursor string `json:"cursor"`
-		Limit  int    `json:"limit"`
-	}
-	if len(c.body) > 0 && json.Unmarshal(c.body, &in) != nil {
+	if len(c.body) > 0 && c.args == nil {
 		return errcode(40063)
 	}
-	type pair struct {
-		UserID     string `json:"userid"`
-		Department int64  `json:"department"`
-	}
-	all := []pair{}
+	all := []object{}
 	for _, m := range c.corp.members {
 		for _, d := range m.Departments {
-			all = append(all, pair{m.UserID, d})
+			all = append(all, object{"userid", m.UserID, "department", d})
 		}
 	}
 	start := 0
-	if in.Cursor != "" {
+	if cursor := c.text("cursor"); cursor != "" {
 		var err error
-		if start, err = strconv.Atoi(in.Cursor); err != nil || start < 0 || start > len(all) {
+		if start, err = strconv.Atoi(cursor); err != nil || start < 0 || start > len(all) {
 			return errcode(40058)
 		}
 	}
-	if in.Limit <= 0 || in.Limit > 10000 {
-		in.Limit = 10000
+	limit, _ := c.args["limit"].(float64)
+	if limit <= 0 || limit > 10000 {
+		limit = 10000
 	}
-	end, next := min(start+in.Limit, len(all)), ""
+	end, next := min(start+int(limit), len(all)), ""
 	if end < len(all) {
 		next = strconv.Itoa(end)
 	}
-	return struct {
-		status
-		NextCursor string `json:"next_cursor"`
-		DeptUser   []pair `json:"dept_user"`
-	}{success, next, all[start:end]}
+	return success("next_cursor", next, "dept_user", all[start:end])
 }
 
-type userIDReply struct {
-	status
-	UserID string `json:"userid"`
-}
-
-// userWhere answers the visible member whom match accepts.
+// userWhere answers with the visible member whom match accepts.
 func (c *call) userWhere(match func(*Member) bool) any {
-	for _, m := range c.corp.members {
-		if match(m) && c.corp.sees(c.app, m) {
-			return userIDReply{success, m.UserID}
-		}
+	m := first(c.corp.members, func(m *Member) bool { return match(m) && c.corp.sees(c.app, m) })
+	if m == nil {
+		return errcode(46004)
 	}
-	return errcode(46004)
+	return success("userid", m.UserID)
 }
 
 func (c *call) userByMobile() any {
-	var in struct {
-		Mobile string `json:"mobile"`
-	}
-	if json.Unmarshal(c.body, &in) != nil || in.Mobile == "" {
-		return errcode(40063)
-	}
-	return c.userWhere(func(m *Member) bool { return m.Mobile == in.Mobile })
+	return c.userWhere(func(m *Member) bool { return m.Mobile == c.text("mobile") })
 }
 
 func (c *call) userByEmail() any {
-	var in struct {
-		Email string `json:"email"`
-		Type  int    `json:"email_type"`
-	}
-	if json.Unmarshal(c.body, &in) != nil || in.Email == "" {
-		return errcode(40063)
-	}
 	return c.userWhere(func(m *Member) bool {
-		if in.Type == 2 {
-			return strings.EqualFold(m.Email, in.Email)
+		if c.args["email_type"] == 2.0 {
+			return strings.EqualFold(m.Email, c.text("email"))
 		}
-		return strings.EqualFold(m.BizMail, in.Email)
+		return strings.EqualFold(m.BizMail, c.text("email"))
 	})
 }
 
 func (c *call) convertToOpenID() any {
-	var in struct {
-		UserID string `json:"userid"`
-	}
-	if json.Unmarshal(c.body, &in) != nil || in.UserID == "" {
-		return errcode(41009)
-	}
-	m, code := c.visible(in.UserID)
+	m, code := c.visible(c.text("userid"))
 	if code != 0 {
 		return code
 	}
 	if m.NoWeixin {
 		return errcode(43004)
 	}
-	return struct {
-		status
-		OpenID string `json:"openid"`
-	}{success, madeUp(c.corp.id + " " + fold(m.UserID))}
+	return success("openid", madeUp(c.corp.id+" "+fold(m.UserID)))
 }
 
-type departmentRow struct {
-	ID       int64    `json:"id"`
-	Name     string   `json:"name"`
-	NameEN   string   `json:"name_en"`
-	Leaders  []string `json:"department_leader"`
-	ParentID int64    `json:"parentid"`
-	Order    int64    `json:"order"`
-}
-
-type departmentID struct {
-	ID       int64 `json:"id"`
-	ParentID int64 `json:"parentid"`
-	Order    int64 `json:"order"`
-}
-
-func (d *Department) row() departmentRow {
-	leaders := d.Leaders
-	if leaders == nil {
-		leaders = []string{}
+func (d *Department) row() object {
+	return object{
+		"id", d.ID, "name", d.Name, "name_en", d.NameEN, "department_leader", append([]string{}, d.Leaders...),
+		"parentid", d.ParentID, "order", d.Order,
 	}
-	return departmentRow{d.ID, d.Name, d.NameEN, leaders, d.ParentID, d.Order}
 }
 
-// departments returns the visible subtree below the query's id, or all that the
+// departments returns the visible subtree below the department that is asked for, or all that the
 // app may see.
-func (c *call) departments() ([]*Department, errcode) {
-	id := c.query.Get("id")
+func (c *call) departments() (list []*Department, code errcode) {
 	var tops []int64
-	if id != "" {
-		n, err := strconv.ParseInt(id, 10, 64)
-		if err != nil {
-			return nil, 60123
-		}
-		if c.corp.department(n) == nil {
-			return nil, 60003
-		}
-		if !c.corp.seesDepartment(c.app, n) {
-			return nil, 60011
+	if id := c.text("id"); id != "" {
+		n, code := c.department(id)
+		if code != 0 {
+			return nil, code
 		}
 		tops = []int64{n}
 	}
-	var list []*Department
 	for _, d := range c.corp.departments {
 		if c.corp.seesDepartment(c.app, d.ID) && (tops == nil || c.corp.within(d.ID, tops)) {
 			list = append(list, d)
@@ -649,14 +508,7 @@ func (c *call) departmentList() any {
 	if code != 0 {
 		return code
 	}
-	rows := []departmentRow{}
-	for _, d := range list {
-		rows = append(rows, d.row())
-	}
-	return struct {
-		status
-		Department []departmentRow `json:"department"`
-	}{success, rows}
+	return success("department", each(list, (*Department).row))
 }
 
 func (c *call) departmentSimpleList() any {
@@ -664,185 +516,82 @@ func (c *call) departmentSimpleList() any {
 	if code != 0 {
 		return code
 	}
-	rows := []departmentID{}
-	for _, d := range list {
-		rows = append(rows, departmentID{d.ID, d.ParentID, d.Order})
-	}
-	return struct {
-		status
-		Department []departmentID `json:"department_id"`
-	}{success, rows}
+	return success("department_id", each(list, func(d *Department) object {
+		return object{"id", d.ID, "parentid", d.ParentID, "order", d.Order}
+	}))
 }
 
 func (c *call) departmentGet() any {
-	if c.query.Get("id") == "" {
-		return errcode(60123)
-	}
-	list, code := c.departments()
+	id, code := c.department(c.text("id"))
 	if code != 0 {
 		return code
 	}
-	id, _ := strconv.ParseInt(c.query.Get("id"), 10, 64) // departments has parsed it
-	i := slices.IndexFunc(list, func(d *Department) bool { return d.ID == id })
-	return struct {
-		status
-		Department departmentRow `json:"department"`
-	}{success, list[i].row()}
+	return success("department", c.corp.department(id).row())
 }
 
 // --- the app
 
 func (c *call) agentGet() any {
-	id := c.query.Get("agentid")
-	if id == "" {
-		return errcode(41011)
-	}
+	a, id := c.app, c.text("agentid")
 	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil {
+	switch {
+	case err != nil, id != a.AgentID && c.corp.app(id) == nil:
 		return errcode(40056)
-	}
-	if id != c.app.AgentID {
-		if c.corp.app(id) == nil {
-			return errcode(40056)
-		}
+	case id != a.AgentID:
 		return errcode(301002)
 	}
-	type user struct {
-		UserID string `json:"userid"`
-	}
-	type users struct {
-		User []user `json:"user"`
-	}
-	type parties struct {
-		PartyID []int64 `json:"partyid"`
-	}
-	type tags struct {
-		TagID []int64 `json:"tagid"`
-	}
-	a := c.app
-	reply := struct {
-		status
-		AgentID            int64   `json:"agentid"`
-		Name               string  `json:"name"`
-		SquareLogoURL      string  `json:"square_logo_url"`
-		Description        string  `json:"description"`
-		AllowUserinfos     users   `json:"allow_userinfos"`
-		AllowPartys        parties `json:"allow_partys"`
-		AllowTags          tags    `json:"allow_tags"`
-		Close              int     `json:"close"`
-		RedirectDomain     string  `json:"redirect_domain"`
-		ReportLocationFlag int     `json:"report_location_flag"`
-		IsReportEnter      int     `json:"isreportenter"`
-		HomeURL            string  `json:"home_url"`
-	}{
-		status: success, AgentID: n, Name: a.Name, SquareLogoURL: defaultAvatar,
-		AllowUserinfos: users{[]user{}},
-		AllowPartys:    parties{append([]int64{}, a.VisibleDepartments...)},
-		AllowTags:      tags{append([]int64{}, a.VisibleTags...)},
-	}
-	for _, id := range a.VisibleUsers {
-		reply.AllowUserinfos.User = append(reply.AllowUserinfos.User, user{id})
-	}
+	parties, domain := append([]int64{}, a.VisibleDepartments...), ""
 	if a.seesAll() {
-		reply.AllowPartys.PartyID = []int64{rootDept}
+		parties = []int64{rootDept}
 	}
 	if len(a.TrustedDomains) > 0 {
-		reply.RedirectDomain = a.TrustedDomains[0]
+		domain = a.TrustedDomains[0]
 	}
-	return reply
+	return success(
+		"agentid", n, "name", a.Name, "square_logo_url", defaultAvatar, "description", "",
+		"allow_userinfos", object{"user", each(a.VisibleUsers, func(id string) object { return object{"userid", id} })},
+		"allow_partys", object{"partyid", parties}, "allow_tags", object{"tagid", append([]int64{}, a.VisibleTags...)},
+		"close", 0, "redirect_domain", domain, "report_location_flag", 0, "isreportenter", 0, "home_url", "",
+	)
 }
 
 // agentList answers with the one app whose token it is.
 func (c *call) agentList() any {
-	type agent struct {
-		AgentID       int64  `json:"agentid"`
-		Name          string `json:"name"`
-		SquareLogoURL string `json:"square_logo_url"`
-	}
-	list := []agent{}
+	list := []object{}
 	if id, err := strconv.ParseInt(c.app.AgentID, 10, 64); err == nil {
-		list = append(list, agent{id, c.app.Name, defaultAvatar})
+		list = append(list, object{"agentid", id, "name", c.app.Name, "square_logo_url", defaultAvatar})
 	}
-	return struct {
-		status
-		AgentList []agent `json:"agentlist"`
-	}{success, list}
+	return success("agentlist", list)
 }
 
 func (c *call) tagList() any {
-	type tag struct {
-		ID   int64  `json:"tagid"`
-		Name string `json:"tagname"`
-	}
-	list := []tag{}
-	for _, t := range c.corp.tags {
-		list = append(list, tag{t.ID, t.Name})
-	}
-	return struct {
-		status
-		TagList []tag `json:"taglist"`
-	}{success, list}
+	return success("taglist", each(c.corp.tags, func(t *Tag) object { return object{"tagid", t.ID, "tagname", t.Name} }))
 }
 
 func (c *call) tagGet() any {
-	id, err := strconv.ParseInt(c.query.Get("tagid"), 10, 64)
-	if err != nil {
-		return errcode(40068)
-	}
+	id, err := strconv.ParseInt(c.text("tagid"), 10, 64)
 	t := c.corp.tag(id)
-	if t == nil {
+	if err != nil || t == nil {
 		return errcode(40068)
 	}
-	type user struct {
-		UserID string `json:"userid"`
-		Name   string `json:"name"`
-	}
-	list := []user{}
+	users := []object{}
 	for _, id := range t.Users {
 		if m := c.corp.member(id); m != nil && c.corp.sees(c.app, m) {
-			list = append(list, user{m.UserID, m.Name})
+			users = append(users, object{"userid", m.UserID, "name", m.Name})
 		}
 	}
-	parties := []int64{}
-	for _, d := range t.Departments {
-		if c.corp.seesDepartment(c.app, d) {
-			parties = append(parties, d)
-		}
-	}
-	return struct {
-		status
-		TagName   string  `json:"tagname"`
-		UserList  []user  `json:"userlist"`
-		PartyList []int64 `json:"partylist"`
-	}{success, t.Name, list, parties}
+	return success("tagname", t.Name, "userlist", users, "partylist", c.visibleOf(t.Departments))
 }
-
-type ticketReply struct {
-	status
-	Ticket    string `json:"ticket"`
-	ExpiresIn int64  `json:"expires_in"`
-}
-
-// jsTicket is constant per corp or app: nothing in the fake checks signatures
-// made with it.
-func (c *call) jsTicket(of string) any {
-	t := "fake-" + of + "-" + c.corp.id + "-" + c.app.AgentID
-	return ticketReply{success, t + strings.Repeat("0", max(0, 86-len(t))), 7200}
-}
-
-func (c *call) jsapiTicket() any { return c.jsTicket("jsapi") }
 
 func (c *call) agentTicket() any {
-	if c.query.Get("type") != "agent_config" {
+	if c.text("type") != "agent_config" {
 		return errcode(40063)
 	}
-	return c.jsTicket("agent")
+	return jsTicket("agent-" + c.corp.id + "-" + c.app.AgentID)
 }
 
-type ipReply struct {
-	status
-	IPList []string `json:"ip_list"`
+// jsTicket is constant for each owner: nothing in the fake checks signatures that are made with it.
+func jsTicket(of string) object {
+	t := "fake-" + of
+	return success("ticket", t+strings.Repeat("0", max(0, 86-len(t))), "expires_in", 7200)
 }
-
-func (c *call) callbackIPs() any { return ipReply{success, []string{"192.0.2.0/26", "192.0.2.129"}} }
-func (c *call) apiIPs() any      { return ipReply{success, []string{"198.51.100.8", "198.51.100.9"}} }

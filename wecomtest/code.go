@@ -49,13 +49,22 @@ type code struct {
 	fields []string // the sensitive fields that admin and member agreed to
 }
 
+// An owner is what an access token belongs to: an app of a corp, or an official account, which has one
+// token of each kind.
+type owner struct {
+	corp, agent string
+	sync        bool // the contact-sync assistant
+
+	account string // Weixin's app id
+	stable  bool
+}
+
 type token struct {
+	owner
 	value   string
-	corp    string
-	agent   string
-	sync    bool // of the contact-sync assistant
 	expires time.Time
-	dead    int // the errcode it answers before its time; 0 while it lives
+	current bool // what the endpoint gave out last
+	killed  bool
 }
 
 type userTicket struct {
@@ -76,51 +85,26 @@ type wrongSecrets struct {
 	locked time.Time // until
 }
 
-// issue makes a code; f.mu is held.
-func (f *Fake) issue(c *corp, a *App, who somebody, scope string, inApp bool, state, redirect string, fields []string) *code {
-	k := &code{
-		Code: Code{
-			Value: random(f.settings.CodeLength), Who: who.who(), CorpID: c.id,
-			InApp: inApp, Scope: scope, State: state, RedirectURI: redirect, IssuedAt: f.now(),
-		},
-		person: who,
-		fields: fields,
+// issue makes a code for who; fields are what was agreed to; f.mu is held.
+func (f *Fake) issue(k Code, who somebody, fields []string) *code {
+	length := f.settings.CodeLength
+	if k.WeixinAppID != "" {
+		length = 32
 	}
-	if a != nil {
-		k.AgentID = a.AgentID
-	}
-	f.keep(k)
-	return k
-}
-
-// issueWeixin makes a code of Weixin's; f.mu is held.
-func (f *Fake) issueWeixin(a *WeixinApp, u *WeixinUser, scope, state, redirect string) *code {
-	if scope == "" {
-		scope = scopeLogin
-		if a.OfficialAccount {
-			scope = scopeBase
-		}
-	}
-	k := &code{Code: Code{
-		Value: random(32), Who: u.ID, WeixinAppID: a.AppID, InApp: a.OfficialAccount,
-		Scope: scope, State: state, RedirectURI: redirect, IssuedAt: f.now(),
-	}}
-	f.keep(k)
-	return k
-}
-
-func (f *Fake) keep(k *code) {
-	f.codes[k.Value] = k
-	f.issued = append(f.issued, k)
+	k.Value, k.Who, k.IssuedAt = random(length), who.who, f.now()
+	issued := &code{k, who, fields}
+	f.codes[k.Value] = issued
+	f.issued = append(f.issued, issued)
 	if len(f.issued) > keepCodes { // a demo may run for weeks
 		delete(f.codes, f.issued[0].Value)
 		delete(f.sent, f.issued[0].Value)
 		f.issued = f.issued[1:]
 	}
+	return issued
 }
 
 // redeem uses a code up and returns it, or says why not; f.mu is held.
-func (f *Fake) redeem(value string, c *corp, a *App) (*code, int) {
+func (f *Fake) redeem(value string, c *corp, a *App) (*code, errcode) {
 	k := f.codes[value]
 	if k == nil || k.Used || k.CorpID != c.id || !f.now().Before(k.IssuedAt.Add(f.settings.CodeLifetime)) {
 		return nil, 40029
@@ -157,23 +141,26 @@ func (f *Fake) ticketFor(k *code, c *corp, a *App) string {
 	return t
 }
 
-// newToken returns the app's token, the same as long as it lives unless the
-// settings say otherwise; f.mu is held.
-func (f *Fake) newToken(a *App) *token {
-	now := f.now()
-	for v, t := range f.tokens {
-		switch {
-		case now.Sub(t.expires) > time.Hour:
-			delete(f.tokens, v)
-		case !f.settings.FreshTokens && t.dead == 0 && now.Before(t.expires) &&
-			t.corp == a.CorpID && t.agent == a.AgentID && t.sync == a.ContactSync:
+// current returns the token that its endpoint gave out last, if it still works; f.mu is held.
+func (f *Fake) current(of owner) *token {
+	for _, t := range f.tokens {
+		if t.owner == of && t.current && !t.killed && f.now().Before(t.expires) {
 			return t
 		}
 	}
-	t := &token{
-		value: random(214), corp: a.CorpID, agent: a.AgentID, sync: a.ContactSync,
-		expires: now.Add(f.settings.TokenLifetime),
+	return nil
+}
+
+// mint makes a token, the current one from now on; f.mu is held.
+func (f *Fake) mint(of owner, length int) *token {
+	now := f.now()
+	for v, t := range f.tokens {
+		t.current = t.current && t.owner != of
+		if now.Sub(t.expires) > time.Hour {
+			delete(f.tokens, v)
+		}
 	}
+	t := &token{owner: of, value: random(length), expires: now.Add(f.settings.TokenLifetime), current: true}
 	f.tokens[t.value] = t
 	return t
 }

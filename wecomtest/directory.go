@@ -1,6 +1,7 @@
 package wecomtest
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -102,6 +103,8 @@ type LinkedMember struct {
 	Name         string
 }
 
+func (l *LinkedMember) who() string { return l.LinkedCorpID + "/" + l.UserID }
+
 // An Outsider is somebody who is no member of the corp.
 type Outsider struct {
 	CorpID string // default: Fake.CorpID
@@ -151,40 +154,36 @@ func fold(s string) string {
 	}, s)
 }
 
-func (c *corp) app(agentID string) *App {
-	for _, a := range c.apps {
-		if a.AgentID == agentID && !a.ContactSync {
-			return a
-		}
+// first returns the element that is asked for, or nil.
+func first[T any](list []*T, is func(*T) bool) *T {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return list[i]
 	}
 	return nil
+}
+
+func (c *corp) app(agentID string) *App {
+	return first(c.apps, func(a *App) bool { return a.AgentID == agentID && !a.ContactSync })
 }
 
 func (c *corp) member(userID string) *Member {
-	for _, m := range c.members {
-		if fold(m.UserID) == fold(userID) {
-			return m
-		}
-	}
-	return nil
+	return first(c.members, func(m *Member) bool { return fold(m.UserID) == fold(userID) })
 }
 
 func (c *corp) department(id int64) *Department {
-	for _, d := range c.departments {
-		if d.ID == id {
-			return d
-		}
-	}
-	return nil
+	return first(c.departments, func(d *Department) bool { return d.ID == id })
 }
 
 func (c *corp) tag(id int64) *Tag {
-	for _, t := range c.tags {
-		if t.ID == id {
-			return t
-		}
+	return first(c.tags, func(t *Tag) bool { return t.ID == id })
+}
+
+// sensitive returns what snsapi_privateinfo may show of m, by the names of [App.SensitiveFields].
+func (m *Member) sensitive() map[string]string {
+	return map[string]string{
+		"gender": cmp.Or(m.Gender, "0"), "avatar": m.Avatar, "qr_code": m.QRCode,
+		"mobile": m.Mobile, "email": m.Email, "biz_mail": m.BizMail, "address": m.Address,
 	}
-	return nil
 }
 
 // within reports whether department id is one of tops or stands below one.
@@ -249,78 +248,43 @@ func (a *App) trusts(host string, inApp bool) bool {
 	return a.TrustedDomains == nil || listed(a.TrustedDomains) || !inApp && listed(a.CallbackDomains)
 }
 
-func (a *App) admits(ip string) bool {
-	if a.TrustedIPs == nil {
-		return true
-	}
+// admits reports whether ip is one of some addresses and CIDR prefixes; nil is all of them.
+func admits(listed []string, ip string) bool {
 	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return false
-	}
-	for _, s := range a.TrustedIPs {
-		if p, err := netip.ParsePrefix(s); err == nil && p.Contains(addr.Unmap()) {
-			return true
-		}
-		if one, err := netip.ParseAddr(s); err == nil && one == addr.Unmap() {
-			return true
-		}
-	}
-	return false
+	addr = addr.Unmap()
+	return listed == nil || err == nil && slices.ContainsFunc(listed, func(s string) bool {
+		p, err := netip.ParsePrefix(s)
+		one, _ := netip.ParseAddr(s)
+		return err == nil && p.Contains(addr) || one == addr
+	})
 }
 
-// somebody is a person in front of a page of one corp: exactly one field is set.
+// somebody is a person in front of a page: one field beside who and name is set, or none for a member of
+// a linked corp.
 type somebody struct {
-	member   *Member
-	linked   *LinkedMember
-	outsider *Outsider
+	who, name string // who finds somebody again
+	member    *Member
+	outsider  *Outsider
+	weixin    *WeixinUser
 }
 
 // find resolves who as [Fake.SignInAs] documents it.
 func (c *corp) find(who string) (somebody, bool) {
-	if m := c.member(who); m != nil {
-		return somebody{member: m}, true
+	of, id, linked := strings.Cut(who, "/")
+	m := c.member(who)
+	if m == nil && linked && of == c.id {
+		m = c.member(id)
 	}
-	if of, id, ok := strings.Cut(who, "/"); ok {
-		if m := c.member(id); m != nil && of == c.id {
-			return somebody{member: m}, true
-		}
-		for _, l := range c.linked {
-			if l.LinkedCorpID == of && fold(l.UserID) == fold(id) {
-				return somebody{linked: l}, true
-			}
-		}
+	if m != nil {
+		return somebody{who: m.UserID, name: m.Name, member: m}, true
 	}
-	for _, o := range c.outsiders {
-		if o.OpenID == who {
-			return somebody{outsider: o}, true
-		}
+	if l := first(c.linked, func(l *LinkedMember) bool { return l.LinkedCorpID == of && fold(l.UserID) == fold(id) }); linked && l != nil {
+		return somebody{who: l.who(), name: l.Name}, true
+	}
+	if o := first(c.outsiders, func(o *Outsider) bool { return o.OpenID == who }); o != nil {
+		return somebody{who: o.OpenID, name: o.Name, outsider: o}, true
 	}
 	return somebody{}, false
-}
-
-// who is the name under which find finds s again.
-func (s somebody) who() string {
-	switch {
-	case s.member != nil:
-		return s.member.UserID
-	case s.linked != nil:
-		return s.linked.LinkedCorpID + "/" + s.linked.UserID
-	case s.outsider != nil:
-		return s.outsider.OpenID
-	}
-	return ""
-}
-
-func (s somebody) name() string {
-	switch {
-	case s.member != nil:
-		return s.member.Name
-	case s.linked != nil:
-		return s.linked.Name
-	case s.outsider != nil:
-		return s.outsider.Name
-	}
-	return ""
 }
 
 // AddApp adds an app, or replaces the one with the same corp and agent id.

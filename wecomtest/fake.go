@@ -1,6 +1,7 @@
 package wecomtest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
@@ -259,7 +260,9 @@ func fullPath(path string) string {
 // mustKnow returns the full path of an endpoint or page; f.mu is held.
 func (f *Fake) mustKnow(path string) string {
 	p := fullPath(path)
-	if endpoints[p] == nil && weixinEndpoints[p] == nil && f.added[p] == nil && !isPage(p) && p != panelPath {
+	_, isWeComs := wecoms.endpoints[p]
+	_, isWeixins := weixins.endpoints[p]
+	if !isWeComs && !isWeixins && f.added[p] == nil && !isPage(p) && p != panelPath {
 		panic("wecomtest: the fake has no " + path)
 	}
 	return p
@@ -294,7 +297,7 @@ func (f *Fake) mustExist(who string) string {
 			return who
 		}
 	}
-	if f.weixin.user(who) != nil {
+	if _, ok := f.weixin.find(who); ok {
 		return who
 	}
 	panic("wecomtest: there is nobody called " + who)
@@ -330,25 +333,21 @@ func (f *Fake) Sent(code string) int {
 
 // KillTokens makes all access tokens of apps and official accounts invalid before their time:
 // calls with one of them answer 40014 (Weixin: 40001), and the next gettoken returns a new one.
-func (f *Fake) KillTokens() { f.endTokens(40014) }
-
-// ExpireTokens is KillTokens with the errcode 42001, as if their time were over.
-func (f *Fake) ExpireTokens() { f.endTokens(42001) }
-
-func (f *Fake) endTokens(errcode int) {
+func (f *Fake) KillTokens() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.tokens {
-		if t.dead == 0 {
-			t.dead = errcode
-		}
+		t.killed = true
 	}
-	if errcode == 40014 {
-		errcode = 40001
-	}
-	for _, t := range f.weixin.tokens {
-		if t.dead == 0 {
-			t.dead = errcode
+}
+
+// ExpireTokens is KillTokens with the errcode 42001, as if their time were over.
+func (f *Fake) ExpireTokens() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.tokens {
+		if f.now().Before(t.expires) {
+			t.expires = f.now()
 		}
 	}
 }
@@ -358,26 +357,28 @@ func (f *Fake) endTokens(errcode int) {
 func (f *Fake) IssueCode(g Grant) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	k := Code{Scope: g.Scope, InApp: g.InApp, RedirectURI: g.RedirectURI}
 	if g.WeixinAppID != "" {
-		a, u := f.weixin.apps[g.WeixinAppID], f.weixin.user(g.Who)
-		if a == nil || u == nil {
+		a := f.weixin.apps[g.WeixinAppID]
+		who, ok := f.weixin.find(g.Who)
+		if a == nil || !ok {
 			panic("wecomtest: there is nobody called " + g.Who + ", or no app " + g.WeixinAppID)
 		}
-		return f.issueWeixin(a, u, g.Scope, "", g.RedirectURI).Value
+		k.WeixinAppID, k.InApp = a.AppID, a.OfficialAccount
+		if k.Scope == "" && a.OfficialAccount {
+			k.Scope = scopeBase
+		}
+		k.Scope = cmp.Or(k.Scope, scopeLogin)
+		return f.issue(k, who, nil).Value
 	}
 	c := f.corp(&g.CorpID)
-	if g.AgentID == "" {
-		g.AgentID = demoAgent
-	}
-	a := c.app(g.AgentID)
+	a := c.app(cmp.Or(g.AgentID, demoAgent))
 	who, ok := c.find(g.Who)
 	if a == nil || !ok {
 		panic("wecomtest: there is nobody called " + g.Who + ", or no app " + g.AgentID)
 	}
-	if g.Scope == "" {
-		g.Scope = scopeBase
-	}
-	return f.issue(c, a, who, g.Scope, g.InApp, "", g.RedirectURI, grantable(a, nil)).Value
+	k.CorpID, k.AgentID, k.Scope = c.id, a.AgentID, cmp.Or(k.Scope, scopeBase)
+	return f.issue(k, who, grantable(a, nil)).Value
 }
 
 // random returns n characters of the alphabet of codes and tokens.
@@ -406,11 +407,5 @@ func grantable(a *App, chosen []string) []string {
 	if chosen == nil {
 		return fields
 	}
-	var both []string
-	for _, x := range fields {
-		if slices.Contains(chosen, x) {
-			both = append(both, x)
-		}
-	}
-	return both
+	return slices.DeleteFunc(slices.Clone(fields), func(x string) bool { return !slices.Contains(chosen, x) })
 }

@@ -2,6 +2,7 @@ package wecomtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"html/template"
@@ -48,31 +49,33 @@ func withPageContext(ctx context.Context, p pageContext) context.Context {
 
 // A visit is one request to a sign-in page.
 type visit struct {
-	f     *Fake
-	r     *http.Request
-	inApp bool
-	lang  string
-	auto  choice
+	f      *Fake
+	r      *http.Request
+	query  url.Values
+	inApp  bool
+	weixin bool // the page is Weixin's
+	lang   string
+	auto   choice
+	state  string
+	scope  string
 
 	// What check found: corp and perhaps app, or wx.
 	corp     *corp
 	app      *App
 	wx       *WeixinApp
 	redirect *url.URL
-	state    string
-	hasState bool
-	scope    string
 }
 
-// A problem is why a page cannot be shown: WeCom's number, if the web-login
-// page has one for it, and texts in both languages.
+// A problem is why a page cannot be shown: the platform's number, if the page
+// has one for it, and texts in both languages.
 type problem struct {
 	Code   int
 	zh, en string
 }
 
 func (f *Fake) page(path string, r *http.Request) *answer {
-	v := &visit{f: f, r: r, inApp: path == inAppPath, lang: language(r)}
+	q := r.URL.Query()
+	v := &visit{f: f, r: r, query: q, inApp: path == inAppPath, lang: language(r), state: q.Get("state"), scope: q.Get("scope")}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		return textAnswer(http.StatusMethodNotAllowed, "405")
 	}
@@ -87,10 +90,13 @@ func (f *Fake) page(path string, r *http.Request) *answer {
 			return v.failed(problem{0, "链接缺少 #wechat_redirect", "The link lacks #wechat_redirect"})
 		}
 	}
-	if id := r.URL.Query().Get("appid"); path == qrPath || path == inAppPath && f.weixin.apps[id] != nil {
-		return v.weixinPage(f.weixin.apps[id])
+	v.wx = f.weixin.apps[q.Get("appid")]
+	v.weixin = path == qrPath || path == inAppPath && v.wx != nil
+	check := v.check
+	if v.weixin {
+		check = v.checkWeixin
 	}
-	if p := v.check(); p != nil {
+	if p := check(); p != nil {
 		return v.failed(*p)
 	}
 	switch {
@@ -99,17 +105,24 @@ func (f *Fake) page(path string, r *http.Request) *answer {
 	case v.auto.refuse:
 		return v.refused()
 	case v.auto.who != "":
-		who, ok := v.corp.find(v.auto.who)
-		if !ok {
-			return v.failed(problem{0, "该企业没有这个成员：" + v.auto.who, "This corp knows nobody called " + v.auto.who})
+		if who, ok := v.find(v.auto.who); ok {
+			return v.granted(who, nil)
 		}
-		return v.granted(who, nil)
+		return v.nobody(v.auto.who)
 	case r.Method == http.MethodPost:
 		return v.posted()
 	case v.inApp:
 		return v.opened()
 	}
 	return v.show("scan", v.people())
+}
+
+// say returns the text in the page's language.
+func (v *visit) say(zh, en string) string {
+	if v.lang == "en" {
+		return en
+	}
+	return zh
 }
 
 // language is the page's: the parameter lang, else the browser's, else zh.
@@ -134,52 +147,76 @@ func language(r *http.Request) string {
 
 // check looks at the parameters as WeCom does; f.mu is held from here on.
 func (v *visit) check() *problem {
-	q := v.r.URL.Query()
-	v.state, v.hasState, v.scope = q.Get("state"), q.Has("state"), q.Get("scope")
-	if v.f.settings.ClientOnly && v.inApp {
-		ua := strings.ToLower(v.r.UserAgent())
-		if !strings.Contains(ua, "wxwork/") && !strings.Contains(ua, "micromessenger/") {
-			return &problem{0, "请在企业微信客户端打开链接", "Open this link in the WeCom client"}
-		}
+	v.wx, v.corp = nil, v.f.corps[v.query.Get("appid")]
+	agent := v.query.Get("agentid")
+	if v.corp != nil && agent != "" {
+		v.app = v.corp.app(agent)
 	}
-	if !v.inApp && q.Get("login_type") != "CorpApp" {
+	switch {
+	case v.f.settings.ClientOnly && v.inApp && !v.client("wxwork/") && !v.client("micromessenger/"):
+		return &problem{0, "请在企业微信客户端打开链接", "Open this link in the WeCom client"}
+	case !v.inApp && v.query.Get("login_type") != "CorpApp":
 		return &problem{-31040, "login_type 参数错误", "login_type is wrong"}
-	}
-	if v.corp = v.f.corps[q.Get("appid")]; v.corp == nil {
+	case v.corp == nil:
 		return &problem{-31027, "appid 参数错误", "appid is wrong"}
-	}
-	agent := q.Get("agentid")
-	if agent != "" || !v.inApp {
-		if v.app = v.corp.app(agent); v.app == nil {
-			return &problem{-31028, "agentid 参数错误", "agentid is wrong"}
-		}
-	}
-	raw := q.Get("redirect_uri")
-	if raw == "" {
+	case v.app == nil && (agent != "" || !v.inApp):
+		return &problem{-31028, "agentid 参数错误", "agentid is wrong"}
+	case v.query.Get("redirect_uri") == "":
 		return &problem{-31035, "redirect_uri 参数为空", "redirect_uri is empty"}
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !v.trusted(canonicalHost(u.Scheme, u.Host)) {
+	case !v.leads(v.trusted):
 		return &problem{-31020, "redirect_uri 参数错误", "redirect_uri is wrong"}
-	}
-	v.redirect = u
-	if v.inApp && !inAppState.MatchString(v.state) {
-		return &problem{0, "state 参数错误", "state is wrong"}
-	}
-	if !v.inApp {
+	case !v.inApp:
 		v.scope = scopeBase
 		return nil
-	}
-	if q.Get("response_type") != "code" {
+	case !inAppState.MatchString(v.state):
+		return &problem{0, "state 参数错误", "state is wrong"}
+	case v.query.Get("response_type") != "code":
 		return &problem{0, "response_type 参数错误", "response_type is wrong"}
-	}
-	if v.scope != scopeBase && v.scope != scopeUser && v.scope != scopePrivate {
+	case v.scope != scopeBase && v.scope != scopeUser && v.scope != scopePrivate:
 		return &problem{0, "scope 参数错误", "scope is wrong"}
-	}
-	if v.scope == scopePrivate && v.app == nil {
+	case v.scope == scopePrivate && v.app == nil:
 		return &problem{0, "scope 为 snsapi_privateinfo 时 agentid 必填", "snsapi_privateinfo needs an agentid"}
 	}
 	return nil
+}
+
+// checkWeixin looks at the parameters as Weixin does: at connect/qrconnect those of a website app, at
+// connect/oauth2/authorize those of an official account.
+func (v *visit) checkWeixin() *problem {
+	switch {
+	case v.wx == nil || v.wx.OfficialAccount != v.inApp:
+		return &problem{0, "AppID 参数错误", "appid is wrong"}
+	case v.f.settings.ClientOnly && v.inApp && (!v.client("micromessenger/") || v.client("wxwork/")):
+		return &problem{0, "请在微信客户端打开链接", "Open this link in Weixin"}
+	case v.query.Get("redirect_uri") == "":
+		return &problem{10011, "redirect_uri 参数为空", "redirect_uri is empty"}
+	case !v.leads(func(host string) bool { return v.wx.Domain == "" || strings.EqualFold(v.wx.Domain, host) }):
+		return &problem{10003, "redirect_uri 域名与后台配置不一致", "The host of redirect_uri is not the one in the settings"}
+	case v.inApp && !inAppState.MatchString(v.state):
+		return &problem{0, "state 参数错误", "state is wrong"}
+	case v.query.Get("response_type") != "code":
+		return &problem{0, "response_type 参数错误", "response_type is wrong"}
+	case v.scope == "":
+		return &problem{10010, "scope 不能为空", "scope is empty"}
+	case v.inApp && v.scope != scopeBase && v.scope != scopeUser, !v.inApp && v.scope != scopeLogin:
+		return &problem{10005, "该账号没有 scope 权限", "The app does not have this scope"}
+	}
+	return nil
+}
+
+// client reports whether the browser says in its User-Agent that it is name.
+func (v *visit) client(name string) bool {
+	return strings.Contains(strings.ToLower(v.r.UserAgent()), name)
+}
+
+// leads reports whether a code may go to the redirect_uri, whose host must be trusted.
+func (v *visit) leads(trusted func(host string) bool) bool {
+	u, err := url.Parse(v.query.Get("redirect_uri"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !trusted(canonicalHost(u.Scheme, u.Host)) {
+		return false
+	}
+	v.redirect = u
+	return true
 }
 
 // trusted reports whether a code may go to host: in-app, any app of the corp
@@ -192,12 +229,25 @@ func (v *visit) trusted(host string) bool {
 	return slices.ContainsFunc(v.corp.apps, func(a *App) bool { return !a.ContactSync && a.trusts(host, true) })
 }
 
+func (v *visit) find(who string) (somebody, bool) {
+	if v.wx != nil {
+		return v.f.weixin.find(who)
+	}
+	return v.corp.find(who)
+}
+
+func (v *visit) nobody(who string) *answer {
+	if v.wx != nil {
+		return v.failed(problem{0, "没有这个微信用户：" + who, "Nobody in Weixin is called " + who})
+	}
+	return v.failed(problem{0, "该企业没有这个成员：" + who, "This corp knows nobody called " + who})
+}
+
 // opened shows the in-app page: silent as far as it knows who holds the phone.
 func (v *visit) opened() *answer {
-	c, err := v.r.Cookie(memberCookie)
-	if err == nil {
+	if c, err := v.r.Cookie(v.cookie()); err == nil {
 		if id, err := url.QueryUnescape(c.Value); err == nil {
-			if who, ok := v.corp.find(id); ok {
+			if who, ok := v.find(id); ok {
 				return v.asked(who)
 			}
 		}
@@ -207,16 +257,18 @@ func (v *visit) opened() *answer {
 
 // asked goes on with somebody who is known: straight back, or by the consent page.
 func (v *visit) asked(who somebody) *answer {
-	if v.scope != scopePrivate || who.member == nil {
+	switch {
+	case who.weixin != nil && v.scope == scopeUser && !who.weixin.Snapshot: // a snapshot asks nothing
+		return v.show("grant", who.weixin)
+	case v.scope != scopePrivate || who.member == nil:
 		return v.granted(who, nil)
-	}
-	if !v.corp.sees(v.app, who.member) {
+	case !v.corp.sees(v.app, who.member):
 		return v.invisible()
 	}
 	if c, ok := v.f.consents[v.consentKey(who)]; ok && v.f.now().Before(c.until) {
 		return v.granted(who, c.fields)
 	}
-	return v.show("consent", v.consentFields(who))
+	return v.show("consent", v.consentFields(who.member))
 }
 
 // posted does what somebody pressed.
@@ -225,27 +277,27 @@ func (v *visit) posted() *answer {
 		return textAnswer(http.StatusBadRequest, "400")
 	}
 	form := v.r.PostForm
-	if action := form.Get("action"); action == "refuse" {
-		return v.refused()
-	} else if action == "switch" {
-		return v.remember(v.show("pick", v.people()), memberCookie, "")
-	}
-	who, ok := v.corp.find(form.Get("who"))
+	action := form.Get("action")
+	who, ok := v.find(form.Get("who"))
 	switch {
+	case action == "refuse":
+		return v.refused()
+	case action == "switch":
+		return v.remember(v.show("pick", v.people()), "")
 	case !ok:
-		return v.failed(problem{0, "该企业没有这个成员", "This corp knows no such member"})
-	case !v.inApp:
+		return v.nobody(form.Get("who"))
+	case !v.inApp, v.wx != nil && action == "allow":
 		return v.granted(who, nil)
-	case form.Get("action") == "allow":
+	case v.scope == scopePrivate && action == "allow":
 		fields := append([]string{}, form["field"]...)
 		v.f.consents[v.consentKey(who)] = consent{v.f.now().Add(consentPeriod), fields}
 		return v.granted(who, fields)
 	}
-	return v.remember(v.asked(who), memberCookie, who.who())
+	return v.remember(v.asked(who), who.who)
 }
 
 func (v *visit) consentKey(who somebody) string {
-	return v.corp.id + "/" + v.app.AgentID + "/" + who.who()
+	return v.corp.id + "/" + v.app.AgentID + "/" + who.who
 }
 
 func (v *visit) invisible() *answer {
@@ -258,13 +310,19 @@ func (v *visit) granted(who somebody, chosen []string) *answer {
 	if v.scope == scopePrivate && who.member != nil && !v.corp.sees(v.app, who.member) {
 		return v.invisible()
 	}
+	k := Code{InApp: v.inApp, Scope: v.scope, State: v.state, RedirectURI: v.query.Get("redirect_uri")}
 	var fields []string
-	if v.app != nil {
-		fields = grantable(v.app, chosen)
+	if v.wx != nil {
+		k.WeixinAppID = v.wx.AppID
+	} else {
+		k.CorpID = v.corp.id
 	}
-	k := v.f.issue(v.corp, v.app, who, v.scope, v.inApp, v.state, v.r.URL.Query().Get("redirect_uri"), fields)
-	a := v.back("code=" + url.QueryEscape(k.Value))
-	if framed := v.handed(k.Value, a.header.Get("Location")); framed != nil {
+	if v.app != nil {
+		k.AgentID, fields = v.app.AgentID, grantable(v.app, chosen)
+	}
+	value := v.f.issue(k, who, fields).Value
+	a := v.back("code=" + url.QueryEscape(value))
+	if framed := v.handed(value, a.header.Get("Location")); framed != nil {
 		return framed
 	}
 	return a
@@ -279,10 +337,10 @@ func (v *visit) refused() *answer {
 
 // back appends to the callback's own query, as WeCom does, and changes no byte of the rest.
 func (v *visit) back(query string) *answer {
-	if v.hasState {
+	if v.query.Has("state") {
 		query = strings.TrimPrefix(query+"&state="+url.QueryEscape(v.state), "&")
 	}
-	to, fragment, hasFragment := strings.Cut(v.r.URL.Query().Get("redirect_uri"), "#")
+	to, fragment, hasFragment := strings.Cut(v.query.Get("redirect_uri"), "#")
 	if query != "" {
 		separator := "?"
 		if strings.Contains(to, "?") {
@@ -303,9 +361,16 @@ func (v *visit) back(query string) *answer {
 	return a
 }
 
-// remember keeps who is signed in to the fake's WeCom or Weixin in this browser.
-func (v *visit) remember(a *answer, cookie, who string) *answer {
-	c := http.Cookie{Name: cookie, Value: url.QueryEscape(who), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
+// cookie names what remembers who is signed in to the fake's WeCom or Weixin in this browser.
+func (v *visit) cookie() string {
+	if v.wx != nil {
+		return weixinCookie
+	}
+	return memberCookie
+}
+
+func (v *visit) remember(a *answer, who string) *answer {
+	c := http.Cookie{Name: v.cookie(), Value: url.QueryEscape(who), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
 	if who == "" {
 		c.MaxAge = -1
 	}
@@ -322,48 +387,53 @@ type person struct {
 
 func (v *visit) people() []person {
 	var list []person
-	add := func(s somebody, zh, en string, odd bool) {
-		note := zh
-		if v.lang == "en" {
-			note = en
+	add := func(who, name, note string, odd bool) {
+		p := person{Who: who, Name: cmp.Or(name, who), Note: note, Odd: odd, Hue: 205 + 47*len(list)%360}
+		letters := []rune(p.Name)
+		p.Initial = string(letters[len(letters)-1]) // of a Chinese name; a nickname may end in anything
+		if v.wx != nil {
+			p.Initial = string(letters[0])
 		}
-		p := person{Who: s.who(), Name: s.name(), Note: note, Odd: odd, Hue: 205 + 47*len(list)%360}
-		if p.Name == "" {
-			p.Name = p.Who
-		}
-		name := []rune(p.Name)
-		p.Initial = string(name[len(name)-1:])
 		list = append(list, p)
 	}
-	for _, m := range v.corp.members {
-		zh, en, odd := "", "", false
-		if d := v.corp.department(m.MainDepartment); d != nil {
-			zh, en = d.Name, d.NameEN
-			if en == "" {
-				en = zh
+	if v.wx != nil {
+		for _, u := range v.f.weixin.users {
+			note := ""
+			if u.Snapshot {
+				note = v.say("快照页用户", "snapshot mode")
 			}
+			add(u.ID, u.Nickname, note, u.Snapshot)
 		}
+		return list
+	}
+	for _, m := range v.corp.members {
+		note, odd := "", true
 		switch {
 		case m.Status == Disabled:
-			zh, en, odd = "已禁用", "disabled", true
+			note = v.say("已禁用", "disabled")
 		case m.Status == Inactive:
-			zh, en, odd = "未激活", "not activated", true
+			note = v.say("未激活", "not activated")
 		case m.Status == Resigned:
-			zh, en, odd = "已退出企业", "left the corp", true
+			note = v.say("已退出企业", "left the corp")
 		case v.app != nil && !v.corp.sees(v.app, m):
-			zh, en, odd = "可见范围外", "outside the visible range", true
+			note = v.say("可见范围外", "outside the visible range")
+		default:
+			odd = false
+			if d := v.corp.department(m.MainDepartment); d != nil {
+				note = v.say(d.Name, cmp.Or(d.NameEN, d.Name))
+			}
 		}
-		add(somebody{member: m}, zh, en, odd)
+		add(m.UserID, m.Name, note, odd)
 	}
 	for _, l := range v.corp.linked {
-		add(somebody{linked: l}, "互联企业成员", "member of a linked corp", true)
+		add(l.who(), l.Name, v.say("互联企业成员", "member of a linked corp"), true)
 	}
 	for _, o := range v.corp.outsiders {
+		note := v.say("非企业成员", "not a member")
 		if o.ExternalUserID != "" {
-			add(somebody{outsider: o}, "外部联系人", "customer", true)
-		} else {
-			add(somebody{outsider: o}, "非企业成员", "not a member", true)
+			note = v.say("外部联系人", "customer")
 		}
+		add(o.OpenID, o.Name, note, true)
 	}
 	return list
 }
@@ -375,20 +445,21 @@ type consentData struct {
 	Fields    []consentField
 }
 
-func (v *visit) consentFields(who somebody) consentData {
-	m := who.member
+// consentLabels are what the consent page calls the sensitive fields.
+var consentLabels = map[string][2]string{
+	"gender": {"性别", "Gender"}, "avatar": {"头像", "Photo"}, "qr_code": {"个人二维码", "Personal QR code"},
+	"mobile": {"手机号", "Mobile"}, "email": {"邮箱", "Email"}, "biz_mail": {"企业邮箱", "Business email"}, "address": {"地址", "Address"},
+}
+
+func (v *visit) consentFields(m *Member) consentData {
 	d := consentData{Who: m.UserID, Name: m.Name}
-	labels := map[string][2]string{
-		"gender": {"性别", "Gender"}, "avatar": {"头像", "Photo"}, "qr_code": {"个人二维码", "Personal QR code"},
-		"mobile": {"手机号", "Mobile"}, "email": {"邮箱", "Email"}, "biz_mail": {"企业邮箱", "Business email"}, "address": {"地址", "Address"},
-	}
-	values := map[string]string{"mobile": m.Mobile, "email": m.Email, "biz_mail": m.BizMail, "address": m.Address}
+	values := m.sensitive()
 	for _, field := range grantable(v.app, nil) {
-		label := labels[field][0]
-		if v.lang == "en" {
-			label = labels[field][1]
+		f := consentField{field, v.say(consentLabels[field][0], consentLabels[field][1]), values[field]}
+		if field == "gender" || field == "avatar" || field == "qr_code" {
+			f.Value = "" // a number or an address says nothing to the member
 		}
-		d.Fields = append(d.Fields, consentField{field, label, values[field]})
+		d.Fields = append(d.Fields, f)
 	}
 	return d
 }
@@ -408,40 +479,21 @@ type view struct {
 }
 
 func (v *visit) view() view {
-	w := view{ZH: v.lang == "zh", Lang: "en"}
-	if w.ZH {
-		w.Lang = "zh-CN"
-	}
-	switch weixins := v.wx != nil || v.r.URL.Path == qrPath; {
-	case w.ZH && weixins:
-		w.Product = "微信"
-	case weixins:
-		w.Product = "Weixin"
-	case w.ZH:
-		w.Product = "企业微信"
-	default:
-		w.Product = "WeCom"
+	w := view{ZH: v.lang == "zh", Lang: v.say("zh-CN", "en"), Product: v.say("企业微信", "WeCom")}
+	if v.weixin {
+		w.Product = v.say("微信", "Weixin")
 	}
 	if v.corp != nil {
 		w.Corp = v.corp.id
 		if d := v.corp.department(rootDept); d != nil {
-			w.Corp = d.Name
-			if !w.ZH && d.NameEN != "" {
-				w.Corp = d.NameEN
-			}
+			w.Corp = v.say(d.Name, cmp.Or(d.NameEN, d.Name))
 		}
 	}
 	if v.app != nil {
-		w.App = v.app.Name
-		if w.App == "" {
-			w.App = v.app.AgentID
-		}
+		w.App = cmp.Or(v.app.Name, v.app.AgentID)
 	}
 	if v.wx != nil {
-		w.App = v.wx.Name
-		if w.App == "" {
-			w.App = v.wx.AppID
-		}
+		w.App = cmp.Or(v.wx.Name, v.wx.AppID)
 	}
 	if v.redirect != nil {
 		w.RedirectTo = v.redirect.Host
@@ -461,11 +513,8 @@ func (v *visit) show(name string, data any) *answer {
 
 func (v *visit) failed(p problem) *answer {
 	w := v.view()
-	w.Text = p.en
-	if w.ZH {
-		w.Text = p.zh
-	}
-	if (!v.inApp || v.wx != nil) && p.Code != 0 {
+	w.Text = v.say(p.zh, p.en)
+	if (!v.inApp || v.weixin) && p.Code != 0 {
 		w.Code = strconv.Itoa(p.Code)
 	}
 	if w.Told = v.tells(); w.Told != nil {
@@ -504,11 +553,9 @@ func (f *Fake) index(r *http.Request) *answer {
 			signedIn = append(signedIn, m)
 		}
 	}
-	return v.show("index", struct {
-		CorpID, AgentID, Secret, Base, Website, Account, WeixinSecret string
-		SignedIn                                                      []*Member
-	}{
-		demoCorp, v.app.AgentID, v.app.Secret, "http://" + r.Host, demoWebsite, demoAccount, f.weixin.apps[demoWebsite].Secret, signedIn,
+	return v.show("index", map[string]any{
+		"CorpID": demoCorp, "AgentID": v.app.AgentID, "Secret": v.app.Secret, "Base": "http://" + r.Host,
+		"Website": demoWebsite, "Account": demoAccount, "WeixinSecret": f.weixin.apps[demoWebsite].Secret, "SignedIn": signedIn,
 	})
 }
 

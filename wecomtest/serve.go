@@ -117,25 +117,6 @@ func (f *Fake) isAPI(path string) bool {
 
 func isPage(path string) bool { return path == inAppPath || path == webPath || path == qrPath }
 
-// isWeixins tells Weixin's API from WeCom's: by the host, or where both stand
-// under one name, by the endpoint or the access token.
-func (f *Fake) isWeixins(r *http.Request) bool {
-	switch r.Host {
-	case apiHost:
-		return false
-	case wxHost:
-		return true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := r.URL.Path
-	weixins, wecoms := weixinEndpoints[p] != nil, endpoints[p] != nil
-	if weixins != wecoms && f.added[p] == nil {
-		return weixins
-	}
-	return weixins && !wecoms || f.isWeixinToken(r.URL.Query().Get("access_token"))
-}
-
 func (f *Fake) process(path string, r *http.Request) *answer {
 	switch {
 	case isPage(path):
@@ -155,11 +136,8 @@ func (f *Fake) falsified(r *http.Request, x *Fault) *answer {
 	case x.Body != nil:
 		a = newAnswer(http.StatusOK, jsonType, bytes.Clone(x.Body))
 	case x.ErrCode != 0:
-		v := f.failure(x.ErrCode, x.ErrMsg, callerIP(r))
-		if f.isWeixins(r) {
-			v = weixinFailure(x.ErrCode, x.ErrMsg, callerIP(r))
-		}
-		a = jsonAnswer(v)
+		p := f.platformOf(r)
+		a = p.answer(r.URL.Path, p.failure(f, errcode(x.ErrCode), x.ErrMsg, callerIP(r)))
 	default:
 		a = textAnswer(x.Status, http.StatusText(x.Status))
 	}

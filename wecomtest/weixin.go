@@ -3,12 +3,8 @@ package wecomtest
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -66,19 +62,8 @@ type WeixinUser struct {
 type weixin struct {
 	apps   map[string]*WeixinApp
 	users  []*WeixinUser
-	tokens map[string]*weixinToken // of official accounts
 	grants map[string]*weixinGrant // by access token and by refresh token of people
 	stable map[string]*stableLimit // by app
-}
-
-// A weixinToken is an official account's access token.
-type weixinToken struct {
-	value   string
-	app     string
-	stable  bool
-	current bool // what the endpoint gives out, or gave out last
-	expires time.Time
-	dead    int // the errcode it answers before its time; 0 while it lives
 }
 
 // A weixinGrant is what one sign-in gave an app.
@@ -101,7 +86,6 @@ type stableLimit struct {
 func newWeixin() weixin {
 	return weixin{
 		apps:   map[string]*WeixinApp{},
-		tokens: map[string]*weixinToken{},
 		grants: map[string]*weixinGrant{},
 		stable: map[string]*stableLimit{},
 	}
@@ -159,11 +143,11 @@ func (f *Fake) weixinApp(id string) WeixinApp {
 func (f *Fake) OpenID(appID, user string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u := f.weixin.user(user)
-	if u == nil {
+	who, ok := f.weixin.find(user)
+	if !ok {
 		panic("wecomtest: there is nobody called " + user)
 	}
-	return u.openID(appID)
+	return who.weixin.openID(appID)
 }
 
 // ChangePassword makes a [WeixinUser]'s tokens of all apps void: they answer 42007.
@@ -176,13 +160,13 @@ func (f *Fake) ChangePassword(user string) {
 	}
 }
 
-func (w *weixin) user(id string) *WeixinUser {
-	for _, u := range w.users {
-		if u.ID == id {
-			return u
-		}
+// find is corp.find of Weixin's users.
+func (w *weixin) find(id string) (somebody, bool) {
+	u := first(w.users, func(u *WeixinUser) bool { return u.ID == id })
+	if u == nil {
+		return somebody{}, false
 	}
-	return nil
+	return somebody{who: u.ID, name: u.Nickname, weixin: u}, true
 }
 
 func (u *WeixinUser) openID(app string) string {
@@ -218,212 +202,69 @@ func madeUp(seed string) string {
 
 // --- the API
 
-// A weixinCall is one request to Weixin's API.
-type weixinCall struct {
-	f     *Fake
-	ip    string
-	query url.Values
-	body  []byte
-	app   *WeixinApp // whose access token the query holds
-}
-
-// A weixinEndpoint's do runs under the Fake's lock.
-type weixinEndpoint struct {
-	post    bool // takes its parameters as a JSON body
-	form    bool // takes POST, too, with its parameters in the query or in a form
-	account bool // takes an official account's access token
-	do      func(c *weixinCall) any
-}
-
 const (
 	snsPrefix   = "/sns/"
 	snsExchange = "/sns/oauth2/access_token"
 )
 
-var weixinEndpoints = map[string]*weixinEndpoint{
-	snsExchange:                  {form: true, do: (*weixinCall).exchange},
-	"/sns/oauth2/refresh_token":  {form: true, do: (*weixinCall).refresh},
-	"/sns/auth":                  {do: (*weixinCall).validate},
-	"/sns/userinfo":              {form: true, do: (*weixinCall).userInfo},
-	"/cgi-bin/token":             {do: (*weixinCall).token},
-	"/cgi-bin/stable_token":      {post: true, do: (*weixinCall).stableToken},
-	"/cgi-bin/user/info":         {account: true, do: (*weixinCall).follower},
-	"/cgi-bin/ticket/getticket":  {account: true, do: (*weixinCall).ticket},
-	"/cgi-bin/getcallbackip":     {account: true, do: (*weixinCall).callbackIPs},
-	"/cgi-bin/get_api_domain_ip": {account: true, do: (*weixinCall).apiIPs},
-}
-
-// weixinAPI answers a call of Weixin's API; body is the request's.
-func (f *Fake) weixinAPI(path string, r *http.Request, body []byte) *answer {
-	c := &weixinCall{f: f, ip: callerIP(r), query: r.URL.Query(), body: body}
-	f.mu.Lock()
-	e, added := weixinEndpoints[path], f.added[path]
-	var v any
-	if added != nil || e.account {
-		if code := c.authenticate(); code != 0 {
-			v = code
-		}
-	}
-	if v == nil && added == nil {
-		switch {
-		case e.post && r.Method != http.MethodPost:
-			v = errcode(43002)
-		case !e.post && r.Method != http.MethodGet && !(e.form && r.Method == http.MethodPost):
-			v = errcode(43001)
-		default:
-			if e.form {
-				_ = r.ParseForm() // what cannot be read is missing
-				c.query = r.Form
-			}
-			v = e.do(c)
-		}
-	}
-	f.mu.Unlock()
-	if v == nil {
-		v = added(r)
-	}
-	if code, ok := v.(errcode); ok {
-		v = weixinFailure(int(code), "", c.ip)
-	}
-	return weixinAnswer(path, v)
-}
-
-func weixinAnswer(path string, v any) *answer {
-	a := jsonAnswer(v)
-	if strings.HasPrefix(path, snsPrefix) {
-		// As in life: JSON in UTF-8 under a header that says neither.
-		a.header.Set("Content-Type", "text/plain")
-	} else {
-		a.header.Set("Content-Type", "application/json; encoding=utf-8")
-	}
-	return a
-}
-
-var weixinErrmsgs = map[int]string{
-	-1:    "system error",
-	40001: "invalid credential, access_token is invalid or not latest",
-	40002: "invalid grant_type",
-	40003: "invalid openid",
-	40013: "invalid appid",
-	40014: "invalid access_token",
-	40029: "invalid code",
-	40030: "invalid refresh_token",
-	40066: "invalid url",
-	40097: "invalid args",
-	40125: "invalid appsecret",
-	40163: "code been used",
-	40164: "invalid ip, not in whitelist",
-	41001: "access_token missing",
-	41002: "appid missing",
-	41003: "refresh_token missing",
-	41004: "appsecret missing",
-	41008: "missing code",
-	41009: "missing openid",
-	42001: "access_token expired",
-	42002: "refresh_token expired",
-	42003: "code expired",
-	42007: "access_token and refresh_token invalid, due to user change password",
-	43001: "require GET method",
-	43002: "require POST method",
-	45009: "reach max api daily quota limit",
-	45011: "api minute-quota reach limit, must slower, retry next minute",
-	47001: "data format error",
-	48001: "api unauthorized",
-}
-
-// weixinFailure is an errcode with a text as Weixin writes it.
-func weixinFailure(code int, errmsg, ip string) status {
-	if errmsg == "" {
-		errmsg = weixinErrmsgs[code]
-	}
-	if errmsg == "" {
-		errmsg = "error"
-	}
-	if code == 40164 {
-		errmsg = "invalid ip " + ip + " ipv6 ::ffff:" + ip + ", not in whitelist"
-	}
-	return status{code, fmt.Sprintf("%s, rid: 6%s-%s-%s", errmsg, digits(7), digits(8), digits(8))}
-}
-
-// isWeixinToken reports whether value is an official account's; f.mu is held.
-func (f *Fake) isWeixinToken(value string) bool { return f.weixin.tokens[value] != nil }
-
-// authenticate finds the account whose token the query holds.
-func (c *weixinCall) authenticate() errcode {
-	value := c.query.Get("access_token")
-	t := c.f.weixin.tokens[value]
-	switch {
-	case value == "":
-		return 41001
-	case t == nil:
-		return 40001
-	case t.dead != 0:
-		return errcode(t.dead)
-	case !c.f.now().Before(t.expires):
-		return 42001
-	}
-	c.app = c.f.weixin.apps[t.app]
-	return 0
-}
+var weixins = platform{nowhere: 40066, badToken: 40001, wantsPost: 43002, wantsGet: 43001, endpoints: map[string]endpoint{
+	snsExchange:                  {open: true, form: true, do: (*call).snsToken},
+	"/sns/oauth2/refresh_token":  {open: true, form: true, do: (*call).snsRefresh},
+	"/sns/auth":                  {open: true, do: (*call).snsAuth},
+	"/sns/userinfo":              {open: true, form: true, do: (*call).snsUserInfo},
+	"/cgi-bin/token":             {open: true, do: (*call).classicToken},
+	"/cgi-bin/stable_token":      {open: true, post: true, do: (*call).stableToken},
+	"/cgi-bin/user/info":         {needs: []need{{"openid", 41009}}, do: (*call).follower},
+	"/cgi-bin/ticket/getticket":  {do: (*call).weixinTicket},
+	"/cgi-bin/getcallbackip":     {do: func(*call) any { return object{"ip_list", []string{"192.0.2.64/26"}} }},
+	"/cgi-bin/get_api_domain_ip": {do: func(*call) any { return object{"ip_list", []string{"198.51.100.64"}} }},
+}}
 
 // credentials finds the app that appid and secret belong to.
-func (c *weixinCall) credentials(appID, secret string) (*WeixinApp, errcode) {
-	a := c.f.weixin.apps[appID]
+func (c *call) credentials() (*WeixinApp, errcode) {
+	a := c.f.weixin.apps[c.text("appid")]
 	switch {
-	case appID == "":
+	case c.text("appid") == "":
 		return nil, 41002
-	case secret == "":
+	case c.text("secret") == "":
 		return nil, 41004
 	case a == nil:
 		return nil, 40013
-	case a.Secret != secret:
+	case a.Secret != c.text("secret"):
 		return nil, 40125
 	}
 	return a, 0
 }
 
-type weixinGrantReply struct {
-	AccessToken  string `json:"access_token"`
-	ExpiresIn    int64  `json:"expires_in"`
-	RefreshToken string `json:"refresh_token"`
-	OpenID       string `json:"openid"`
-	Scope        string `json:"scope"`
-	Snapshot     int    `json:"is_snapshotuser,omitempty"`
-	UnionID      string `json:"unionid,omitempty"`
-}
-
-func (c *weixinCall) exchange() any {
+func (c *call) snsToken() any {
 	f := c.f
-	a, code := c.credentials(c.query.Get("appid"), c.query.Get("secret"))
-	if code != 0 {
+	a, code := c.credentials()
+	k := f.codes[c.text("code")]
+	switch {
+	case code != 0:
 		return code
-	}
-	if c.query.Get("grant_type") != "authorization_code" {
+	case c.text("grant_type") != "authorization_code":
 		return errcode(40002)
-	}
-	value := c.query.Get("code")
-	if value == "" {
+	case c.text("code") == "":
 		return errcode(41008)
-	}
-	k := f.codes[value]
-	if k == nil || k.WeixinAppID != a.AppID {
+	case k == nil || k.WeixinAppID != a.AppID:
 		return errcode(40029)
-	}
-	if k.Used {
+	case k.Used:
 		return errcode(40163)
 	}
 	life := f.settings.CodeLifetime
 	if !a.OfficialAccount {
 		life = f.settings.WebsiteCodeLifetime
 	}
-	u := f.weixin.user(k.Who)
+	who, ok := f.weixin.find(k.Who)
 	switch {
 	case !f.now().Before(k.IssuedAt.Add(life)):
 		return errcode(42003)
-	case u == nil:
+	case !ok:
 		return errcode(40029)
 	}
 	k.Used = true
+	u := who.weixin
 	if u.Snapshot && k.Scope == scopeUser {
 		u = visitor()
 	}
@@ -438,37 +279,35 @@ func (c *weixinCall) exchange() any {
 		}
 	}
 	f.weixin.grants[g.access], f.weixin.grants[g.refresh] = g, g
-	reply := g.reply(f)
-	if a.OfficialAccount && k.Scope != scopeUser {
-		return reply
+	snapshot, union := 0, ""
+	if u.virtual {
+		snapshot = 1
 	}
-	reply.UnionID = u.unionID(a)
-	return reply
+	if !a.OfficialAccount || k.Scope == scopeUser {
+		union = u.unionID(a)
+	}
+	return append(g.reply(f), "is_snapshotuser?", snapshot, "unionid?", union)
 }
 
-func (g *weixinGrant) reply(f *Fake) weixinGrantReply {
-	r := weixinGrantReply{
-		AccessToken: g.access, ExpiresIn: secondsTo(g.accessEnds, f.now()), RefreshToken: g.refresh,
-		OpenID: g.user.openID(g.app), Scope: g.scope,
+func (g *weixinGrant) reply(f *Fake) object {
+	return object{
+		"access_token", g.access, "expires_in", secondsTo(g.accessEnds, f.now()), "refresh_token", g.refresh,
+		"openid", g.user.openID(g.app), "scope", g.scope,
 	}
-	if g.user.virtual {
-		r.Snapshot = 1
-	}
-	return r
 }
 
-func (c *weixinCall) refresh() any {
+func (c *call) snsRefresh() any {
 	f := c.f
-	value := c.query.Get("refresh_token")
+	value := c.text("refresh_token")
 	g := f.weixin.grants[value]
 	switch {
-	case c.query.Get("grant_type") != "refresh_token":
+	case c.text("grant_type") != "refresh_token":
 		return errcode(40002)
 	case value == "":
 		return errcode(41003)
-	case f.weixin.apps[c.query.Get("appid")] == nil:
+	case f.weixin.apps[c.text("appid")] == nil:
 		return errcode(40013)
-	case g == nil || g.refresh != value || g.app != c.query.Get("appid"):
+	case g == nil || g.refresh != value || g.app != c.text("appid"):
 		return errcode(40030)
 	case g.void:
 		return errcode(42007)
@@ -481,14 +320,12 @@ func (c *weixinCall) refresh() any {
 		f.weixin.grants[g.access] = g
 	}
 	g.accessEnds = f.now().Add(f.settings.TokenLifetime)
-	r := g.reply(f)
-	r.Snapshot = 0
-	return r
+	return g.reply(f)
 }
 
-// granted finds the grant whose access token the query holds.
-func (c *weixinCall) granted() (*weixinGrant, errcode) {
-	value := c.query.Get("access_token")
+// granted finds the grant whose access token came with the call.
+func (c *call) granted() (*weixinGrant, errcode) {
+	value := c.text("access_token")
 	g := c.f.weixin.grants[value]
 	switch {
 	case value == "":
@@ -503,22 +340,22 @@ func (c *weixinCall) granted() (*weixinGrant, errcode) {
 	return g, 0
 }
 
-func (c *weixinCall) validate() any {
+func (c *call) snsAuth() any {
 	g, code := c.granted()
 	switch {
 	case code != 0:
 		return code
-	case c.query.Get("openid") == "":
+	case c.text("openid") == "":
 		return errcode(41009)
-	case g.user.openID(g.app) != c.query.Get("openid"):
+	case g.user.openID(g.app) != c.text("openid"):
 		return errcode(40003)
 	}
-	return success
+	return success()
 }
 
-// userInfo answers for the token's own person, whatever openid the query holds: Weixin is
+// snsUserInfo answers for the token's own person, whatever openid the query holds: Weixin is
 // not known to compare it.
-func (c *weixinCall) userInfo() any {
+func (c *call) snsUserInfo() any {
 	g, code := c.granted()
 	if code != 0 {
 		return code
@@ -526,20 +363,9 @@ func (c *weixinCall) userInfo() any {
 	if g.scope == scopeBase {
 		return errcode(48001)
 	}
-	return struct {
-		OpenID    string   `json:"openid"`
-		Nickname  string   `json:"nickname"`
-		Sex       int      `json:"sex"`
-		Language  string   `json:"language"`
-		City      string   `json:"city"`
-		Province  string   `json:"province"`
-		Country   string   `json:"country"`
-		Avatar    string   `json:"headimgurl"`
-		Privilege []string `json:"privilege"`
-		UnionID   string   `json:"unionid,omitempty"`
-	}{
-		OpenID: g.user.openID(g.app), Nickname: g.user.Nickname, Avatar: g.user.Avatar, Privilege: []string{},
-		UnionID: g.user.unionID(c.f.weixin.apps[g.app]),
+	return object{
+		"openid", g.user.openID(g.app), "nickname", g.user.Nickname, "sex", 0, "language", "", "city", "", "province", "",
+		"country", "", "headimgurl", g.user.Avatar, "privilege", []string{}, "unionid?", g.user.unionID(c.f.weixin.apps[g.app]),
 	}
 }
 
@@ -550,60 +376,50 @@ func secondsTo(end, now time.Time) int64 {
 
 // --- an official account's access token
 
-type weixinTokenReply struct {
-	AccessToken string `json:"access_token"`
-	ExpiresIn   int64  `json:"expires_in"`
-}
-
-// account finds the official account that may fetch a token from here.
-func (c *weixinCall) account(appID, secret, grantType string) (*WeixinApp, errcode) {
-	if grantType != "client_credential" {
+// official finds the official account that may fetch a token from here.
+func (c *call) official() (*WeixinApp, errcode) {
+	if c.text("grant_type") != "client_credential" {
 		return nil, 40002
 	}
-	a, code := c.credentials(appID, secret)
+	a, code := c.credentials()
 	switch {
 	case code != 0:
 		return nil, code
 	case !a.OfficialAccount:
 		return nil, 48001
-	case a.ListedIPs != nil && !(&App{TrustedIPs: a.ListedIPs}).admits(c.ip):
+	case !admits(a.ListedIPs, callerIP(c.r)):
 		return nil, 40164
 	}
 	return a, 0
 }
 
-// token makes a new classic token; the one before lives on for the overlap.
-func (c *weixinCall) token() any {
-	a, code := c.account(c.query.Get("appid"), c.query.Get("secret"), c.query.Get("grant_type"))
+// classicToken makes a new token; the one before lives on for the overlap.
+func (c *call) classicToken() any {
+	a, code := c.official()
 	if code != 0 {
 		return code
 	}
-	if old := c.current(a, false); old != nil {
-		old.current = false
-		if overlap := c.f.settings.ClassicOverlap; overlap <= 0 {
-			old.dead = 40001
-		} else if ends := c.f.now().Add(overlap); ends.Before(old.expires) {
+	of := owner{account: a.AppID}
+	if old := c.f.current(of); old != nil {
+		overlap := c.f.settings.ClassicOverlap
+		old.killed = overlap <= 0
+		if ends := c.f.now().Add(overlap); ends.Before(old.expires) {
 			old.expires = ends
 		}
 	}
-	return c.tokenReply(c.newToken(a, false))
+	return c.accountToken(c.f.mint(of, 136))
 }
 
-func (c *weixinCall) stableToken() any {
-	var in struct {
-		GrantType string `json:"grant_type"`
-		AppID     string `json:"appid"`
-		Secret    string `json:"secret"`
-		Force     bool   `json:"force_refresh"`
-	}
-	if json.Unmarshal(c.body, &in) != nil {
+func (c *call) stableToken() any {
+	force, isBool := c.args["force_refresh"].(bool)
+	if c.args == nil || !isBool && c.args["force_refresh"] != nil {
 		return errcode(47001)
 	}
-	a, code := c.account(in.AppID, in.Secret, in.GrantType)
+	a, code := c.official()
 	if code != 0 {
 		return code
 	}
-	now := c.f.now()
+	now, of := c.f.now(), owner{account: a.AppID, stable: true}
 	limit := c.f.weixin.stable[a.AppID]
 	if limit == nil {
 		limit = &stableLimit{}
@@ -615,84 +431,40 @@ func (c *weixinCall) stableToken() any {
 	if limit.calls++; limit.calls > stableAMinute {
 		return errcode(45011)
 	}
-	old := c.current(a, true)
+	t := c.f.current(of)
 	limit.forced = slices.DeleteFunc(limit.forced, func(t time.Time) bool { return now.Sub(t) >= 24*time.Hour })
 	n := len(limit.forced)
-	if !in.Force || n >= stableForcedADay || n > 0 && now.Sub(limit.forced[n-1]) < stableForcedApart {
-		if old == nil || old.expires.Sub(now) <= stableRenewal {
-			if old != nil {
-				old.current = false
-			}
-			old = c.newToken(a, true)
+	switch {
+	case force && n < stableForcedADay && (n == 0 || now.Sub(limit.forced[n-1]) >= stableForcedApart):
+		limit.forced = append(limit.forced, now)
+		if t != nil {
+			t.killed = true
 		}
-		return c.tokenReply(old)
+		t = c.f.mint(of, 136)
+	case t == nil || t.expires.Sub(now) <= stableRenewal:
+		t = c.f.mint(of, 136)
 	}
-	limit.forced = append(limit.forced, now)
-	if old != nil {
-		old.current, old.dead = false, 40001
-	}
-	return c.tokenReply(c.newToken(a, true))
+	return c.accountToken(t)
 }
 
-// current returns the token that an endpoint gave out last, if it still serves.
-func (c *weixinCall) current(a *WeixinApp, stable bool) *weixinToken {
-	for _, t := range c.f.weixin.tokens {
-		if t.app == a.AppID && t.stable == stable && t.current && t.dead == 0 && c.f.now().Before(t.expires) {
-			return t
-		}
-	}
-	return nil
-}
-
-func (c *weixinCall) newToken(a *WeixinApp, stable bool) *weixinToken {
-	now := c.f.now()
-	for value, t := range c.f.weixin.tokens {
-		if now.Sub(t.expires) > time.Hour {
-			delete(c.f.weixin.tokens, value)
-		}
-	}
-	t := &weixinToken{value: random(136), app: a.AppID, stable: stable, current: true, expires: now.Add(c.f.settings.TokenLifetime)}
-	c.f.weixin.tokens[t.value] = t
-	return t
-}
-
-func (c *weixinCall) tokenReply(t *weixinToken) weixinTokenReply {
-	return weixinTokenReply{t.value, secondsTo(t.expires, c.f.now())}
+func (c *call) accountToken(t *token) object {
+	return object{"access_token", t.value, "expires_in", secondsTo(t.expires, c.f.now())}
 }
 
 // follower answers cgi-bin/user/info: everybody follows the account.
-func (c *weixinCall) follower() any {
-	openID := c.query.Get("openid")
-	if openID == "" {
-		return errcode(41009)
+func (c *call) follower() any {
+	openID := c.text("openid")
+	u := first(c.f.weixin.users, func(u *WeixinUser) bool { return u.openID(c.account.AppID) == openID })
+	if u == nil {
+		return errcode(40003)
 	}
-	for _, u := range c.f.weixin.users {
-		if u.openID(c.app.AppID) == openID {
-			return struct {
-				Subscribe int    `json:"subscribe"`
-				OpenID    string `json:"openid"`
-				Language  string `json:"language"`
-				UnionID   string `json:"unionid,omitempty"`
-			}{1, openID, "zh_CN", u.unionID(c.app)}
-		}
-	}
-	return errcode(40003)
+	return object{"subscribe", 1, "openid", openID, "language", "zh_CN", "unionid?", u.unionID(c.account)}
 }
 
-// ticket answers cgi-bin/ticket/getticket. Like WeCom's it is constant: nothing in the fake checks
-// signatures.
-func (c *weixinCall) ticket() any {
-	kind := c.query.Get("type")
+func (c *call) weixinTicket() any {
+	kind := c.text("type")
 	if kind != "jsapi" && kind != "wx_card" {
 		return errcode(40097)
 	}
-	t := "fake-" + kind + "-" + c.app.AppID
-	return ticketReply{success, t + strings.Repeat("0", max(0, 86-len(t))), 7200}
+	return jsTicket(kind + "-" + c.account.AppID)
 }
-
-type weixinIPReply struct {
-	IPList []string `json:"ip_list"`
-}
-
-func (c *weixinCall) callbackIPs() any { return weixinIPReply{[]string{"192.0.2.64/26"}} }
-func (c *weixinCall) apiIPs() any      { return weixinIPReply{[]string{"198.51.100.64"}} }
