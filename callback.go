@@ -11,6 +11,7 @@ import (
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/reqkind"
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 const maxQuery = 4096
@@ -183,9 +184,9 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 	if in.hasCookie {
 		m.attempts.drop(w, in.attempt)
 	}
-	if in.state.Number > 0 || answeredBadly(cause) && !m.silent(r) {
+	if in.state.Number > 0 || upstream.Answered(cause) && !m.silent(r) {
 		f := newFailure("code_rejected", cause)
-		if unanswered(cause) {
+		if upstream.Lost(cause) {
 			f = asFailure(cause)
 		}
 		m.failSignIn(w, r, in, f)

@@ -151,10 +151,6 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 		}
 	}
 	text, _, err := c.call(ctx, method, op, query, body)
-	var noToken *tokenError
-	if errors.As(err, &noToken) {
-		return noToken.err
-	}
 	if err != nil || out == nil {
 		return err
 	}
@@ -192,13 +188,23 @@ var operation = regexp.MustCompile(`^[0-9A-Za-z_-]+(/[0-9A-Za-z_-]+)*$`)
 // call is the policy of Call: it returns the answer as text and as an object
 // whose errcode is 0.
 func (c *Client) call(ctx context.Context, method, op string, query url.Values, body []byte) ([]byte, jsonx.Object, error) {
+	text, answer, err := c.try(ctx, method, op, query, body)
+	var noToken *tokenError
+	if errors.As(err, &noToken) {
+		err = noToken.err
+	}
+	return text, answer, err
+}
+
+// try is call, but for want of a token its error is a *tokenError.
+func (c *Client) try(ctx context.Context, method, op string, query url.Values, body []byte) ([]byte, jsonx.Object, error) {
 	token, err := c.tokens.Token(ctx)
 	if err != nil {
 		return nil, nil, &tokenError{err: err}
 	}
 	for tries, renewed := 1, false; ; {
 		text, answer, err := c.send(ctx, method, op, query, body, token)
-		switch class := classOf(err); {
+		switch class := errcode.ClassOf(err); {
 		case class == errcode.Token && !renewed:
 			renewed = true
 			c.tokens.Invalidate(token)
@@ -257,44 +263,36 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 	answer, err := upstream.ReadAnswer(text, hide)
 	switch {
 	case err != nil:
-		return nil, nil, &answerError{op, err}
+		return nil, nil, unreadable(op, err)
 	case answer.Code != 0:
 		return nil, nil, &APIError{Provider: c.app.Provider, Op: op, Code: answer.Code, Hint: answer.Hint}
 	case !answer.Judged && c.app.Provider == errcode.WeCom:
-		return nil, nil, &answerError{op, errors.New("there is no errcode")}
+		return nil, nil, unreadable(op, errors.New("there is no errcode"))
 	}
 	return answer.Text, answer.Object, nil
-}
-
-// An answerError is an answer with status 200 that is none of the platform's.
-type answerError struct {
-	op  string
-	err error
-}
-
-func (e *answerError) Error() string {
-	return "wecom: " + e.op + ": the answer is not one of the platform's: " + e.err.Error()
 }
 
 // fetchToken asks WeCom for an access token: the fetch of the default
 // [TokenSource]. A wrong secret is never sent again by it.
 func (c *Client) fetchToken(ctx context.Context, _ Token) (Token, error) {
-	query := url.Values{"corpid": {c.app.CorpID}, "corpsecret": {c.secret.Reveal()}}
-	for tries := 1; ; tries++ {
-		// From the request's start and not from the answer: a token must not be
-		// thought to live longer than it does.
-		start := time.Now()
-		_, answer, err := c.send(ctx, http.MethodGet, "gettoken", query, nil, Token{})
-		if classOf(err) == errcode.Busy && tries < upstream.BusyTries && upstream.Pause(ctx, tries) {
-			continue
-		}
-		if err != nil {
-			return Token{}, err
-		}
-		value, life, err := upstream.ReadToken(answer)
-		if err != nil {
-			return Token{}, &answerError{"gettoken", err}
-		}
-		return Token{NewSecret(value), start.Add(life)}, nil
+	withoutToken := *c
+	withoutToken.tokens = noTokens{}
+	// From the request's start and not from the answer: a token must not be
+	// thought to live longer than it does.
+	start := time.Now()
+	_, answer, err := withoutToken.call(ctx, http.MethodGet, "gettoken", url.Values{"corpid": {c.app.CorpID}, "corpsecret": {c.secret.Reveal()}}, nil)
+	if err != nil {
+		return Token{}, err
 	}
+	value, life, err := upstream.ReadToken(answer)
+	if err != nil {
+		return Token{}, unreadable("gettoken", err)
+	}
+	return Token{NewSecret(value), start.Add(life)}, nil
 }
+
+// noTokens is the source for the call that needs no token.
+type noTokens struct{}
+
+func (noTokens) Token(context.Context) (Token, error) { return Token{}, nil }
+func (noTokens) Invalidate(Token)                     {}

@@ -128,9 +128,13 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	if !isCode(code) {
 		return Identity{}, fmt.Errorf("%w: the code is not 1 to %d characters of printable ASCII", ErrStartOver, maxCode)
 	}
-	_, answer, err := p.client.call(ctx, http.MethodGet, "auth/getuserinfo", url.Values{"code": {code}}, nil)
+	_, answer, err := p.client.try(ctx, http.MethodGet, "auth/getuserinfo", url.Values{"code": {code}}, nil)
+	var noToken *tokenError // then the code was not sent, or is not used up
+	if !errors.As(err, &noToken) && (errcode.ClassOf(err) == errcode.Code || upstream.Lost(err)) {
+		err = fmt.Errorf("%w: %w", ErrStartOver, err)
+	}
 	if err != nil {
-		return Identity{}, signInError(err)
+		return Identity{}, err
 	}
 	id, err := p.identity(answer)
 	if err != nil {
@@ -154,24 +158,24 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 	corp, linked, slash := strings.Cut(userID, "/")
 	switch {
 	case errors.Join(err, openErr, externalErr) != nil:
-		return Identity{}, &answerError{"auth/getuserinfo", errors.Join(err, openErr, externalErr)}
+		return Identity{}, unreadable("auth/getuserinfo", errors.Join(err, openErr, externalErr))
 	case slash && (corp == "" || linked == "" || strings.Contains(linked, "/")):
-		return Identity{}, &answerError{"auth/getuserinfo", errors.New("the user id has misplaced slashes")}
+		return Identity{}, unreadable("auth/getuserinfo", errors.New("the user id has misplaced slashes"))
 	case len(corp) > maxID || len(linked) > maxID || len(openID) > maxID || len(externalID) > maxID:
-		return Identity{}, &answerError{"auth/getuserinfo", fmt.Errorf("an id is longer than %d bytes", maxID)}
+		return Identity{}, unreadable("auth/getuserinfo", fmt.Errorf("an id is longer than %d bytes", maxID))
 	case slash && !p.allowLinkedCorps:
-		return Identity{LinkedUserID: userID}, &Failure{Status: http.StatusForbidden, Code: "linked_corp",
-			Err: errors.New("a member of a linked corp signed in, and Options.AllowLinkedCorps is not set")}
+		return Identity{LinkedUserID: userID}, newFailure("linked_corp",
+			errors.New("a member of a linked corp signed in, and Options.AllowLinkedCorps is not set"))
 	case slash:
 		return Identity{LinkedUserID: userID}, nil
 	case userID != "":
 		return Identity{UserID: userID}, nil
 	case openID == "" && externalID == "":
-		return Identity{}, &answerError{"auth/getuserinfo", errors.New("it names nobody")}
+		return Identity{}, unreadable("auth/getuserinfo", errors.New("it names nobody"))
 	case !p.allowOutsiders:
 		// WeCom answers with errcode 0 for anybody who has Weixin.
-		return Identity{OpenID: openID, ExternalUserID: externalID}, &Failure{Status: http.StatusForbidden, Code: "outsider",
-			Err: errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set")}
+		return Identity{OpenID: openID, ExternalUserID: externalID}, newFailure("outsider",
+			errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set"))
 	}
 	return Identity{OpenID: openID, ExternalUserID: externalID}, nil
 }
@@ -196,40 +200,6 @@ func isID(id string) bool {
 	return !strings.ContainsFunc(id, func(r rune) bool { return r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
-// unanswered says that nobody knows what became of the code: WeCom's answer did
-// not arrive, or was none of WeCom's.
-func unanswered(err error) bool {
-	var failed *upstream.Error
-	var answered *answerError
-	return errors.As(err, &failed) && failed.Sent() || errors.As(err, &answered)
-}
-
-// answeredBadly says that an answer did arrive, and was none of WeCom's: it is a
-// proxy's, say, and the next one is likely the same.
-func answeredBadly(err error) bool {
-	var failed *upstream.Error
-	var answered *answerError
-	return errors.As(err, &failed) && failed.Answered() || errors.As(err, &answered)
-}
-
-// signInError says what an error of the exchange means to the person who signs in.
-func signInError(err error) error {
-	var noToken *tokenError
-	switch class := classOf(err); {
-	case class == errcode.Setup:
-		return &Failure{Status: http.StatusInternalServerError, Code: "setup_fault", Err: err}
-	case class == errcode.Limited:
-		return &Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: err}
-	case errors.As(err, &noToken):
-		// The code was not sent, or is not used up: a fresh one mends nothing.
-	case class == errcode.Denied:
-		return &Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: err}
-	case class == errcode.Code, unanswered(err):
-		return fmt.Errorf("%w: %w", ErrStartOver, err)
-	}
-	return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
-}
-
 // Recheck looks the member up. A member who left (60111, status 5), was disabled
 // (status 2) or is outside the app's visible range (60011) may not stay signed in.
 // Only members can be looked up; everyone else stays signed in.
@@ -238,7 +208,7 @@ func (p *corpApp) Recheck(ctx context.Context, id Identity) (bool, error) {
 		return true, nil
 	}
 	member, err := p.client.User(ctx, id.UserID)
-	if classOf(err) == errcode.Denied {
+	if errcode.ClassOf(err) == errcode.Denied {
 		return false, nil
 	}
 	return member.Status != memberDisabled && member.Status != memberLeft, err

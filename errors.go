@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // ErrStartOver says that a code is used up, expired, or of unknown fate, and that
@@ -56,6 +57,9 @@ func (e *APIError) RetryAfter() time.Duration { return e.fault().Wait }
 // visible range. It does not tell the two apart, because WeCom does not.
 func (e *APIError) Denied() bool { return e.fault().Class == errcode.Denied }
 
+// Unwrap returns what is known about the errcode. Its text is the meaning.
+func (e *APIError) Unwrap() error { return e.fault() }
+
 // LogValue returns a group with op, errcode, meaning, remedy and hint.
 func (e *APIError) LogValue() slog.Value {
 	f := e.fault()
@@ -70,16 +74,6 @@ func (e *APIError) LogValue() slog.Value {
 
 func (e *APIError) fault() errcode.Fault { return errcode.Of(e.Provider, e.Op, e.Code) }
 
-// classOf returns the class of the first APIError in err's chain, and
-// errcode.Unknown if there is none.
-func classOf(err error) errcode.Class {
-	var e *APIError
-	if !errors.As(err, &e) {
-		return errcode.Unknown
-	}
-	return e.fault().Class
-}
-
 // errCode returns the errcode of the first APIError in err's chain, or 0.
 func errCode(err error) int {
 	var api *APIError
@@ -87,4 +81,9 @@ func errCode(err error) int {
 		return api.Code
 	}
 	return 0
+}
+
+// unreadable says that an answer with status 200 is none of the platform's.
+func unreadable(op string, err error) error {
+	return fmt.Errorf("wecom: %s: the answer is not one of the platform's: %w", op, upstream.Unreadable(err))
 }

@@ -28,13 +28,10 @@ type Event struct {
 
 func signInEvent(err error, took time.Duration) Event {
 	e := Event{Name: "signin", Outcome: "ok", ErrCode: errCode(err), Duration: took}
-	var f *Failure
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrStartOver):
 		e.Outcome = "start_over"
-	case errors.As(err, &f):
-		e.Outcome = f.Code
 	default:
 		e.Outcome = asFailure(err).Code
 	}

@@ -199,14 +199,16 @@ func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, er
 		ownLimit, limit = failuresPerBrowser, failuresInAll
 	}
 	if own.failed(now) >= ownLimit || x.all.failed(now) >= limit {
-		return false, &Failure{Status: http.StatusTooManyRequests, Code: "too_many_attempts", retryAfter: time.Minute}
+		f := newFailure("too_many_attempts", nil)
+		f.retryAfter = time.Minute
+		return false, f
 	}
 	return wait || own.failed(now)+own.running >= ownLimit || x.all.failed(now)+x.all.running >= limit, nil
 }
 
 // errBusy says that too many others sign in.
 func errBusy() error {
-	return &Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: errors.New("too many sign-ins at the same time")}
+	return newFailure("busy", errors.New("too many sign-ins at the same time"))
 }
 
 func (x *exchanges) leave() {
@@ -264,7 +266,7 @@ func (x *exchanges) end(e *exchange, fresh session, good bool, err error) {
 // pauseFor sets or ends the pause that the platform asks for: 45009, 45033.
 func (x *exchanges) pauseFor(good bool, err error, now time.Time) {
 	pause := time.Duration(0)
-	if !good && classOf(err) == errcode.Limited {
+	if !good && errcode.ClassOf(err) == errcode.Limited {
 		pause = pauseOf(err)
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/pages"
 	"github.com/wecomauth/wecom/internal/reqkind"
 )
@@ -16,7 +17,8 @@ import (
 // what the browser may see and what only the log may see: Message is a fixed
 // sentence, Err is the cause. [Options].OnFailure gets it.
 type Failure struct {
-	// Status of the answer, 4xx or 5xx.
+	// Status of the answer, 4xx or 5xx. 0 means that of Code, and 500 for a code that
+	// the package does not have.
 	Status int
 	// Code names the case for programs, and never changes its meaning:
 	// login_required, signin_refused, outsider, not_allowed, setup_fault and so on.
@@ -65,6 +67,7 @@ var statuses = map[string]int{
 	"prefetch_refused":   http.StatusForbidden,
 	"session_not_stuck":  http.StatusForbidden,
 	"signin_refused":     http.StatusForbidden,
+	"snapshot_user":      http.StatusForbidden,
 	"not_found":          http.StatusNotFound,
 	"method_not_allowed": http.StatusMethodNotAllowed,
 	"too_many_attempts":  http.StatusTooManyRequests,
@@ -82,14 +85,20 @@ func newFailure(code string, cause error) *Failure {
 // asFailure returns what the browser is told about an error of a sign-in.
 func asFailure(err error) *Failure {
 	var f *Failure
-	if !errors.As(err, &f) {
-		return newFailure("wecom_unavailable", err)
+	if errors.As(err, &f) {
+		told := *f // the provider may keep its own
+		told.Err = cmp.Or(told.Err, err)
+		return &told
 	}
-	told := *f // the provider may keep its own
-	if told.Err == nil {
-		told.Err = err
+	switch errcode.ClassOf(err) {
+	case errcode.Setup:
+		return newFailure("setup_fault", err)
+	case errcode.Limited:
+		return newFailure("busy", err)
+	case errcode.Denied:
+		return newFailure("not_allowed", err)
 	}
-	return &told
+	return newFailure("wecom_unavailable", err)
 }
 
 // Error returns the code and the cause: it is for logs.
@@ -129,7 +138,7 @@ func (f *Failure) setRetryAfter(h http.Header) {
 
 func (f *Failure) status() int {
 	if f.Status < 400 || f.Status > 599 {
-		return http.StatusInternalServerError
+		return cmp.Or(statuses[f.Code], http.StatusInternalServerError)
 	}
 	return f.Status
 }

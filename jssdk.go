@@ -77,16 +77,12 @@ func (c *Client) newTickets(store TokenStore, warn func(string, ...any)) {
 func (c *Client) fetchTicket(ctx context.Context, op string, query url.Values) (Token, error) {
 	start := time.Now()
 	_, answer, err := c.call(ctx, http.MethodGet, op, query, nil)
-	var noToken *tokenError
-	if errors.As(err, &noToken) {
-		err = noToken.err
-	}
 	if err != nil {
 		return Token{}, err
 	}
 	value, _, err := answer.String("ticket")
 	if err != nil || !upstream.IsToken(value) {
-		return Token{}, &answerError{op, errors.New("there is no ticket")}
+		return Token{}, unreadable(op, errors.New("there is no ticket"))
 	}
 	seconds, _, _ := answer.Int("expires_in") // the source makes a minute of what is none
 	return Token{NewSecret(value), start.Add(time.Duration(min(max(seconds, 0), 7200)) * time.Second)}, nil

@@ -105,7 +105,7 @@ func (c *Client) User(ctx context.Context, userID string) (Member, error) {
 		err = errors.New("it is about another member")
 	}
 	if err != nil {
-		return Member{}, &answerError{op, err}
+		return Member{}, unreadable(op, err)
 	}
 	return m, nil
 }
@@ -126,7 +126,7 @@ func (c *Client) UserDetail(ctx context.Context, ticket Secret) (Member, error) 
 	}
 	m, err := memberOf(answer)
 	if err != nil {
-		return Member{}, &answerError{op, err}
+		return Member{}, unreadable(op, err)
 	}
 	return m, nil
 }
@@ -152,7 +152,7 @@ func (c *Client) userIDBy(ctx context.Context, op string, in map[string]any) (st
 	}
 	id, err := memberID(answer)
 	if err != nil {
-		return "", &answerError{op, err}
+		return "", unreadable(op, err)
 	}
 	return id, nil
 }
@@ -189,7 +189,7 @@ func (c *Client) departments(ctx context.Context, op, field string, id int64) ([
 		list[i], err = departmentOf(rows[i])
 	}
 	if err != nil {
-		return nil, &answerError{op, err}
+		return nil, unreadable(op, err)
 	}
 	return list, nil
 }
@@ -209,7 +209,7 @@ func (c *Client) Agent(ctx context.Context) (Agent, error) {
 		err = errors.New("it is about another app")
 	}
 	if err != nil {
-		return Agent{}, &answerError{op, err}
+		return Agent{}, unreadable(op, err)
 	}
 	return a, nil
 }
@@ -231,10 +231,6 @@ func (c *Client) ask(ctx context.Context, method, op string, query url.Values, i
 		body, _ = json.Marshal(in) // strings and numbers only: it cannot fail
 	}
 	_, answer, err := c.call(ctx, method, op, query, body)
-	var noToken *tokenError
-	if errors.As(err, &noToken) {
-		return nil, noToken.err
-	}
 	return answer, err
 }
 

@@ -3,8 +3,8 @@ package wecom
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
@@ -36,7 +36,7 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 	if ticket.Reveal() != "" {
 		detail, detailErr := p.client.UserDetail(ctx, ticket)
 		if detailErr == nil && foldCase(detail.UserID) != foldCase(id.UserID) {
-			detailErr = &answerError{"auth/getuserdetail", errors.New("it is about another member")}
+			detailErr = unreadable("auth/getuserdetail", errors.New("it is about another member"))
 		}
 		if detailErr == nil {
 			fillEmpty(id, detail)
@@ -47,7 +47,10 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 	case err == nil:
 		p.logMissing(ctx, *id, ticket)
 	case p.profileRequired:
-		return profileError(err)
+		if errcode.ClassOf(err) == errcode.Code { // the ticket is at fault: a fresh code brings a fresh one
+			return fmt.Errorf("%w: %w", ErrStartOver, err)
+		}
+		return err
 	default:
 		p.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member signs in without their profile, or a part of it",
 			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
@@ -99,14 +102,4 @@ func (p *corpApp) logMissing(ctx context.Context, id Identity, ticket Secret) {
 		p.log.LogAttrs(ctx, slog.LevelDebug, "wecom: WeCom did not give the whole profile",
 			slog.Any("missing", missing), slog.Bool("consent_page", ticket.Reveal() != ""))
 	}
-}
-
-// profileError says what a failed look-up means to the person who signs in, when
-// the profile is required. The code is used up already, but unless the ticket is at
-// fault a fresh one would mend nothing.
-func profileError(err error) error {
-	if classOf(err) == errcode.Unknown {
-		return &Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
-	}
-	return signInError(err)
 }

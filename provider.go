@@ -47,8 +47,8 @@ type Provider interface {
 	// The identity's Provider, CorpID and AppID must be those of App, and it must
 	// name somebody. If a fresh sign-in by the same person can succeed (the code is
 	// used, expired, or its fate is unknown), the error wraps [ErrStartOver]; a
-	// *[Failure] in the error's chain is answered as it is; anything else is answered
-	// as "the sign-in service is not available". An identity beside the error says
+	// *[Failure] in the error's chain is answered as it is, an *[APIError] by what its
+	// errcode means; anything else is answered as "the sign-in service is not available". An identity beside the error says
 	// that the code was good and only the person is refused: it does not count
 	// against the limit on failed exchanges, and is not used otherwise.
 	Identify(ctx context.Context, code string) (Identity, error)

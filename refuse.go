@@ -16,7 +16,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 	if name, ok := m.site.route(r); ok {
 		f.form = cmp.Or(f.form, m.routes[name].form)
 	}
-	f.Message = cmp.Or(f.Message, f.sentences(r))
+	f.Status, f.Message = f.status(), cmp.Or(f.Message, f.sentences(r))
 	level := slog.LevelWarn
 	switch {
 	case f.Code == "login_required" && f.Err == nil, r.Context().Err() != nil: // or nobody reads the answer

@@ -159,6 +159,7 @@ func TestExportedNames(t *testing.T) {
 				names, members = append(names, n...), append(members, m...)
 			}
 		}
+		members = promoted(members)
 		require.NotEmpty(t, names, dir)
 		slices.Sort(names)
 		slices.Sort(members)
@@ -177,8 +178,24 @@ func TestExportedNames(t *testing.T) {
 	assert.Equal(t, string(want), got.String(), "if the change is meant: go test -run TestExportedNames -update .")
 }
 
+// promoted gives the exported types the methods of the unexported ones that they embed.
+func promoted(members []string) (list []string) {
+	for _, m := range members {
+		outer, embedded, ok := strings.Cut(m, " embeds ")
+		if !ok && !strings.HasPrefix(m, "unexported ") {
+			list = append(list, m)
+		}
+		for _, method := range members {
+			if rest, found := strings.CutPrefix(method, "unexported "+embedded+"."); ok && found {
+				list = append(list, "func (*"+outer+") "+rest)
+			}
+		}
+	}
+	return list
+}
+
 // exportedNames lists the top-level names of a file, and the methods and fields
-// below them, each with its type.
+// below them, each with its type. What [promoted] needs to know stands among them.
 func exportedNames(f *goast.File) (names, members []string) {
 	for _, decl := range f.Decls {
 		switch d := decl.(type) {
@@ -190,6 +207,8 @@ func exportedNames(f *goast.File) (names, members []string) {
 				names = append(names, "func "+d.Name.Name+typeParams(d.Type.TypeParams)+signature(d.Type))
 			} else if recv := d.Recv.List[0].Type; goast.IsExported(receiver(recv)) {
 				members = append(members, "func ("+gotypes.ExprString(recv)+") "+d.Name.Name+signature(d.Type))
+			} else {
+				members = append(members, "unexported "+receiver(recv)+"."+d.Name.Name+signature(d.Type))
 			}
 		case *goast.GenDecl:
 			var last goast.Expr // a constant without a type of its own has that of the one before it
@@ -239,6 +258,9 @@ func exportedType(s *goast.TypeSpec) (name string, members []string) {
 		}
 		for _, n := range names {
 			if !n.IsExported() {
+				if len(field.Names) == 0 {
+					members = append(members, s.Name.Name+" embeds "+n.Name)
+				}
 				continue
 			}
 			member := s.Name.Name + "." + n.Name

@@ -14,6 +14,7 @@ import (
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/reqkind"
 	"github.com/wecomauth/wecom/internal/returnto"
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // The routes for scripts: single-page applications and the embedded login panel
@@ -86,29 +87,34 @@ func (m *Middleware) scriptSession(w http.ResponseWriter, r *http.Request, s ses
 // scriptSignIn is the callback for scripts. Where the callback would start over, it
 // answers 409.
 func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s session) {
-	refuse := func(status int, f *Failure) {
-		f.Status, f.LoginURL = status, m.LoginURL("")
+	refuse := func(f *Failure) {
+		f.LoginURL = m.LoginURL("")
 		m.fail(w, r, f)
+	}
+	conflict := func(code string, cause error) {
+		f := newFailure(code, cause)
+		f.Status = http.StatusConflict
+		refuse(f)
 	}
 	body, f := m.readScript(w, r)
 	if f != nil {
-		refuse(f.Status, f)
+		refuse(f)
 		return
 	}
 	code, _, codeErr := body.String("code")
 	state, _, stateErr := body.String("state")
 	if codeErr != nil || stateErr != nil {
-		refuse(http.StatusBadRequest, newFailure("bad_request", nil))
+		refuse(newFailure("bad_request", nil))
 		return
 	}
 	in := m.readPair(r, code, state)
 	switch in.decide(s.live(), time.Now()) {
 	case exchangeCode:
 	case refuseState:
-		refuse(http.StatusBadRequest, newFailure("bad_state", nil))
+		refuse(newFailure("bad_state", nil))
 		return
 	case refuseMalformed, refusedThere:
-		refuse(http.StatusBadRequest, newFailure("bad_callback", nil))
+		refuse(newFailure("bad_callback", nil))
 		return
 	case goBack:
 		if in.attempt.Spent && !s.id.AuthenticatedAt.After(in.attempt.Started.Add(time.Second)) {
@@ -121,26 +127,25 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	default:
 		// Even if somebody is signed in, where the callback would redirect: the script sent
 		// another person's code and must not take the session for that person's.
-		refuse(http.StatusConflict, newFailure("attempt_lost", nil))
+		conflict("attempt_lost", nil)
 		return
 	}
 	fresh, err := m.signIn(r, in)
 	switch {
 	case err == nil:
 	case errors.Is(err, errAttemptUsed):
-		refuse(http.StatusConflict, newFailure("attempt_lost", nil))
+		conflict("attempt_lost", nil)
 		return
-	case errors.Is(err, ErrStartOver) && !answeredBadly(err):
-		refuse(http.StatusConflict, newFailure("code_rejected", err))
+	case errors.Is(err, ErrStartOver) && !upstream.Answered(err):
+		conflict("code_rejected", err)
 		return
 	default:
-		f := asFailure(err)
-		refuse(f.Status, f)
+		refuse(asFailure(err))
 		return
 	}
 	if err := m.attach(w, r, in, fresh, s); err != nil {
 		w.Header().Del("Set-Cookie")
-		refuse(http.StatusServiceUnavailable, newFailure("session_store", err))
+		refuse(newFailure("session_store", err))
 		return
 	}
 	m.attempts.spend(w, in.attempt)
@@ -201,7 +206,7 @@ func (m *Middleware) jssdk(w http.ResponseWriter, r *http.Request, s session) {
 	}
 	timestamp, nonce, signature, err := sign(r.Context(), page)
 	if err != nil {
-		m.fail(w, r, asFailure(signInError(err)))
+		m.fail(w, r, asFailure(err))
 		return
 	}
 	answer["timestamp"], answer["nonceStr"], answer["signature"] = timestamp, nonce, signature

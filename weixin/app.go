@@ -2,11 +2,11 @@ package weixin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom"
@@ -23,55 +23,142 @@ const (
 	profileTime = 3 * time.Second
 )
 
-// An app is what a website and an official account have in common. It is immutable.
-type app struct {
-	id        string
-	secret    wecom.Secret
-	api       string // base URLs without a slash at the end
-	pages     string
-	profile   bool
-	onToken   func(context.Context, wecom.Identity, UserToken)
-	transport http.RoundTripper
-	log       *slog.Logger
+// A Website is a website app of the Weixin Open Platform (网站应用): a
+// [wecom.Provider] whose page shows a QR code. Its callback's host must be the app's
+// 授权回调域. Make one with [NewWebsite]; it is safe for concurrent use. The zero
+// Website identifies nobody.
+type Website struct{ *app }
+
+// NewWebsite returns the provider for o, or an error that lists every mistake in o.
+// It does no I/O and starts no goroutine.
+func NewWebsite(o Options) (*Website, error) {
+	c := o.check()
+	c.signIn(o)
+	if o.TokenStore != nil || o.TokenSource != nil || o.ClassicToken {
+		c.bad("TokenStore, TokenSource and ClassicToken belong to official accounts: a website app has no access token of its own")
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return &Website{&app{o: o.withDefaults(), page: qrConnect, scope: "snsapi_login"}}, nil
 }
 
-func (a *app) app() wecom.App {
+// An OfficialAccount is a service account (服务号): a [wecom.Provider] for pages
+// that are opened inside Weixin, where nobody has to scan anything. Its callback's
+// host must be among the account's 网页授权域名. In any other browser its page only
+// asks to be opened in Weixin: a site for both has a [Website] beside it.
+//
+// People who look at a page in Weixin's snapshot mode are virtual, and are refused.
+//
+// Make one with [NewOfficialAccount]; it is safe for concurrent use. The zero
+// OfficialAccount identifies nobody.
+type OfficialAccount struct {
+	*app
+	client *wecom.Client
+}
+
+// NewOfficialAccount returns the provider for o, or an error that lists every
+// mistake in o. It does no I/O and starts no goroutine.
+func NewOfficialAccount(o Options) (*OfficialAccount, error) {
+	c := o.check()
+	c.account(o)
+	c.signIn(o)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return newOfficialAccount(o)
+}
+
+func newOfficialAccount(o Options) (*OfficialAccount, error) {
+	a := &app{o: o.withDefaults(), page: "/connect/oauth2/authorize", scope: "snsapi_base"}
+	if o.Profile {
+		a.scope = "snsapi_userinfo"
+	}
+	tokens := o.TokenSource
+	if tokens == nil {
+		tokens = newTokenSource(a)
+	}
+	client, err := a.newClient(tokens)
+	return &OfficialAccount{a, client}, err
+}
+
+// NewClient returns a client of an official account's API, for programs without a
+// web page. Of o it uses AppID, Secret, ClassicToken, TokenStore, TokenSource,
+// Endpoints.API and Transport; Secret may be empty if there is a TokenSource. It does
+// no I/O. If o is not valid, the client is nil and the error lists every mistake.
+func NewClient(o Options) (*wecom.Client, error) {
+	c := o.check()
+	c.account(o)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	a, err := newOfficialAccount(o)
+	return a.client, err
+}
+
+// Client returns a client of the account's API, which has the account's access
+// token. It is nil for the zero OfficialAccount.
+func (a *OfficialAccount) Client() *wecom.Client { return a.client }
+
+// An app is what a Website and an OfficialAccount have in common. It is immutable;
+// a nil app is that of their zero values.
+type app struct {
+	o     Options // with defaults
+	page  string
+	scope string
+}
+
+const qrConnect = "/connect/qrconnect"
+
+// App returns "weixin" and the app id.
+func (a *app) App() wecom.App {
 	if a == nil {
 		return wecom.App{Provider: errcode.Weixin}
 	}
-	return wecom.App{Provider: errcode.Weixin, AppID: a.id}
+	return wecom.App{Provider: errcode.Weixin, AppID: a.o.AppID}
 }
 
-// authorizeURL is built by hand: Weixin compares parts of it literally, so that
-// the parameters keep the documented order and #wechat_redirect stays last.
-func (a *app) authorizeURL(path, scope string, at wecom.Attempt, more string) string {
+// AuthorizeURL returns the address of the sign-in page: a Website's shows the QR
+// code, an OfficialAccount's works inside Weixin.
+func (a *app) AuthorizeURL(at wecom.Attempt) string {
 	if a == nil {
 		return ""
 	}
-	return a.pages + path +
-		"?appid=" + url.QueryEscape(a.id) +
+	language := ""
+	if a.page == qrConnect {
+		language = "&lang=cn"
+		if at.Language == "en" {
+			language = "&lang=en"
+		}
+	}
+	// By hand: Weixin compares parts of it literally, so that the parameters keep the
+	// documented order and #wechat_redirect stays last.
+	return a.o.Endpoints.Pages + a.page +
+		"?appid=" + url.QueryEscape(a.o.AppID) +
 		"&redirect_uri=" + url.QueryEscape(at.RedirectURI) +
 		"&response_type=code" +
-		"&scope=" + scope +
+		"&scope=" + a.scope +
 		"&state=" + url.QueryEscape(at.State) +
-		more + "#wechat_redirect"
+		language + "#wechat_redirect"
 }
 
-func (a *app) identify(ctx context.Context, code string) (wecom.Identity, error) {
-	token, err := a.exchange(ctx, code)
+// Identify exchanges the code for the person's openid, and with Options.Profile
+// asks for name and picture.
+func (a *app) Identify(ctx context.Context, code string) (wecom.Identity, error) {
+	token, err := a.Exchange(ctx, code)
 	if err != nil {
-		return wecom.Identity{}, signInError(err)
+		return wecom.Identity{}, err
 	}
-	id := wecom.Identity{Provider: errcode.Weixin, AppID: a.id, OpenID: token.OpenID, UnionID: token.UnionID}
+	id := wecom.Identity{Provider: errcode.Weixin, AppID: a.o.AppID, OpenID: token.OpenID, UnionID: token.UnionID}
 	if token.Snapshot {
-		return id, &wecom.Failure{Status: http.StatusForbidden, Code: "snapshot_user",
+		return id, &wecom.Failure{Code: "snapshot_user",
 			Err: errors.New("the page was opened in Weixin's snapshot mode (快照页), whose users are not real")}
 	}
-	if a.profile {
+	if a.o.Profile {
 		a.fillProfile(ctx, &id, token)
 	}
-	if a.onToken != nil {
-		a.onToken(ctx, id, token)
+	if a.o.OnToken != nil {
+		a.o.OnToken(ctx, id, token)
 	}
 	return id, nil
 }
@@ -79,9 +166,9 @@ func (a *app) identify(ctx context.Context, code string) (wecom.Identity, error)
 func (a *app) fillProfile(ctx context.Context, id *wecom.Identity, token UserToken) {
 	ctx, cancel := context.WithTimeout(ctx, profileTime)
 	defer cancel()
-	user, err := a.userInfo(ctx, token)
+	user, err := a.UserInfo(ctx, token)
 	if err != nil {
-		a.log.WarnContext(ctx, "weixin: signing in without the profile", "error", err)
+		a.o.Logger.WarnContext(ctx, "weixin: signing in without the profile", "error", err)
 		return
 	}
 	id.Name, id.AvatarURL = user.Name, user.AvatarURL
@@ -90,78 +177,41 @@ func (a *app) fillProfile(ctx context.Context, id *wecom.Identity, token UserTok
 	}
 }
 
-var errZero = errors.New("weixin: this app was not made by NewWebsite, NewOfficialAccount or NewClient")
+// fixed is the source of one access token, perhaps the zero Token.
+type fixed wecom.Token
 
-// A request is one operation of Weixin's API that takes no access token of an account.
-type request struct {
-	method string
-	folder string // "/" or "/cgi-bin/"
-	op     string // as an APIError names it
-	query  url.Values
-	body   []byte
+func (t fixed) Token(context.Context) (wecom.Token, error) { return wecom.Token(t), nil }
+func (fixed) Invalidate(wecom.Token)                       {}
+
+func (a *app) newClient(tokens wecom.TokenSource) (*wecom.Client, error) {
+	return wecom.NewClient(wecom.Options{
+		Provider:    a,
+		Secret:      a.o.Secret,
+		TokenSource: tokens,
+		Endpoints:   wecom.Endpoints{API: a.o.Endpoints.API},
+		Transport:   a.o.Transport,
+	})
 }
 
-// call makes the exchange and repeats it while Weixin is busy.
-func (a *app) call(ctx context.Context, r request) (jsonx.Object, error) {
+var errZero = errors.New("weixin: this app was not made by NewWebsite or NewOfficialAccount")
+
+// call makes a call with a person's access token, or without one.
+func (a *app) call(ctx context.Context, token wecom.Secret, method, path string, query url.Values, body any) (jsonx.Object, error) {
 	if a == nil {
 		return nil, errZero
 	}
-	hide := append(upstream.Hidden{a.secret.Reveal()}, upstream.Confidential(r.query, r.body)...)
-	address := a.api + r.folder + r.op
-	if r.query != nil {
-		address += "?" + r.query.Encode()
+	client, err := a.newClient(fixed{Value: token})
+	if err != nil {
+		return nil, err
 	}
-	for tries := 1; ; tries++ {
-		text, err := upstream.Do(ctx, a.transport, upstream.Request{Method: r.method, URL: address, Body: r.body, Hide: hide})
-		if err != nil {
-			return nil, fmt.Errorf("weixin: %s: %w", r.op, err)
-		}
-		answer, err := upstream.ReadAnswer(text, hide)
-		if err != nil {
-			return nil, unreadable(r.op, err)
-		}
-		if answer.Code == 0 {
-			return answer.Object, nil
-		}
-		if errcode.Of(errcode.Weixin, r.op, answer.Code).Class == errcode.Busy && tries < upstream.BusyTries && upstream.Pause(ctx, tries) {
-			continue
-		}
-		return nil, &wecom.APIError{Provider: errcode.Weixin, Op: r.op, Code: answer.Code, Hint: answer.Hint}
+	var text json.RawMessage
+	if err := client.Call(ctx, method, path, query, body, &text); err != nil {
+		return nil, err
 	}
+	return jsonx.ParseObject(text)
 }
 
 // unreadable says that an answer with status 200 is none of Weixin's.
-func unreadable(op string, err error) error {
-	return fmt.Errorf("weixin: %s: the answer is not one of Weixin's: %w", op, upstream.Unreadable(err))
-}
-
-// classOf returns the class of the APIError in err's chain, if there is one.
-func classOf(err error) errcode.Class {
-	var e *wecom.APIError
-	if !errors.As(err, &e) {
-		return errcode.Unknown
-	}
-	return errcode.Of(e.Provider, e.Op, e.Code).Class
-}
-
-// unanswered says that nobody knows what became of the code.
-func unanswered(err error) bool {
-	var failed *upstream.Error
-	return errors.As(err, &failed) && failed.Sent()
-}
-
-// signInError says what an error of the exchange means to the person who signs in.
-func signInError(err error) error {
-	if errors.Is(err, wecom.ErrStartOver) {
-		return err
-	}
-	switch classOf(err) {
-	case errcode.Setup:
-		return &wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault", Err: err}
-	case errcode.Limited:
-		return &wecom.Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: err}
-	case errcode.Denied:
-		return &wecom.Failure{Status: http.StatusForbidden, Code: "not_allowed", Err: err}
-	}
-	return &wecom.Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable", Err: err}
+func unreadable(path string, err error) error {
+	return fmt.Errorf("weixin: %s: the answer is not one of Weixin's: %w", strings.TrimPrefix(path, "/"), upstream.Unreadable(err))
 }

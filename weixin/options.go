@@ -1,6 +1,7 @@
 package weixin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,6 @@ import (
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/endpoint"
 	"github.com/wecomauth/wecom/internal/upstream"
-)
-
-const (
-	defaultAPI   = "https://api.weixin.qq.com"
-	defaultPages = "https://open.weixin.qq.com"
 )
 
 // Options say everything about a [Website] or an [OfficialAccount]. Use keyed
@@ -83,8 +79,8 @@ func (c checks) err() error {
 	return fmt.Errorf("weixin: these options cannot work:\n%w", errors.Join(c...))
 }
 
-// both checks what both kinds of app use of o.
-func (c *checks) both(o Options) {
+// check checks what both kinds of app use of o.
+func (o Options) check() (c checks) {
 	switch {
 	case o.AppID == "":
 		c.bad("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
@@ -104,9 +100,10 @@ func (c *checks) both(o Options) {
 			continue
 		}
 		if err := endpoint.Check("Endpoints."+e.name, e.url); err != nil {
-			*c = append(*c, err)
+			c = append(c, err)
 		}
 	}
+	return c
 }
 
 // account checks what only official accounts use of o.
@@ -118,34 +115,18 @@ func (c *checks) account(o Options) {
 
 // signIn checks what is needed besides for people to sign in.
 func (c *checks) signIn(o Options) {
-	if o.Secret.Reveal() == "" && o.TokenSource != nil { // else both has said so
+	if o.Secret.Reveal() == "" && o.TokenSource != nil { // else check has said so
 		c.bad("Secret is missing: codes are exchanged with it")
 	}
 }
 
-// newApp makes what both kinds have from options that are valid.
-func newApp(o Options) *app {
-	a := &app{
-		id:        o.AppID,
-		secret:    o.Secret,
-		api:       defaultAPI,
-		pages:     defaultPages,
-		profile:   o.Profile,
-		onToken:   o.OnToken,
-		transport: o.Transport,
-		log:       o.Logger,
+// withDefaults returns o, which is valid, with its defaults.
+func (o Options) withDefaults() Options {
+	o.Endpoints.API = strings.TrimRight(cmp.Or(o.Endpoints.API, "https://api.weixin.qq.com"), "/")
+	o.Endpoints.Pages = strings.TrimRight(cmp.Or(o.Endpoints.Pages, "https://open.weixin.qq.com"), "/")
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	if o.Transport == nil {
+		o.Transport = upstream.NewTransport()
 	}
-	if o.Endpoints.API != "" {
-		a.api = strings.TrimRight(o.Endpoints.API, "/")
-	}
-	if o.Endpoints.Pages != "" {
-		a.pages = strings.TrimRight(o.Endpoints.Pages, "/")
-	}
-	if a.transport == nil {
-		a.transport = upstream.NewTransport()
-	}
-	if a.log == nil {
-		a.log = slog.Default()
-	}
-	return a
+	return o
 }

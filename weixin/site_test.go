@@ -1,10 +1,12 @@
 package weixin_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +40,24 @@ func newSite(t *testing.T, fake *wecomtest.Fake, p wecom.Provider, key wecom.Sec
 
 func (s *site) browser(who string) *wecomtest.Browser {
 	return s.fake.Browser(origin, s.app).SignInAs(who)
+}
+
+// signInByScript signs somebody in at a middleware behind p, with oneCode.
+func signInByScript(t *testing.T, p wecom.Provider) *httptest.ResponseRecorder {
+	t.Helper()
+	h := newSite(t, nil, p, wecom.NewSecret(strings.Repeat("k", 32))).app
+	post := func(path, body string, cookies ...*http.Cookie) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", origin+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		return serve(h, r)
+	}
+	begun := post("/weixin/attempt", "")
+	var attempt struct{ State string }
+	require.NoError(t, json.Unmarshal(begun.Body.Bytes(), &attempt), begun.Body)
+	return post("/weixin/session", `{"code":"`+oneCode+`","state":"`+attempt.State+`"}`, begun.Result().Cookies()...)
 }
 
 func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {

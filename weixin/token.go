@@ -2,7 +2,6 @@ package weixin
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"sync"
@@ -14,12 +13,6 @@ import (
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
-// The operations that fetch an official account's access token.
-const (
-	opToken       = "token"
-	opStableToken = "stable_token"
-)
-
 // Weixin replaces a stable token on demand 20 times a day, 30 seconds apart.
 const (
 	forcedADay  = 20
@@ -28,21 +21,20 @@ const (
 
 // newTokenSource returns the source of an official account's token. The two
 // kinds of token know nothing of one another, so neither do their keys.
-func newTokenSource(a *app, o Options) wecom.TokenSource {
+func newTokenSource(a *app) wecom.TokenSource {
 	kind, fetch := "stable", (&stableToken{app: a}).fetch
-	if o.ClassicToken {
+	if a.o.ClassicToken {
 		kind, fetch = "classic", a.fetchClassic
 	}
-	return wecom.NewTokenSource(tokenkey.Of(errcode.Weixin, kind, a.id, a.secret.Reveal()), o.TokenStore, fetch)
+	return wecom.NewTokenSource(tokenkey.Of(errcode.Weixin, kind, a.o.AppID, a.o.Secret.Reveal()), a.o.TokenStore, fetch)
 }
 
-// fetchClassic asks cgi-bin/token, which makes the token before useless: at
-// once or within five minutes. Whoever still has that one is refused, and finds the
-// new one in the store.
+// fetchClassic asks cgi-bin/token, which makes the token before useless, at once or
+// within five minutes. Calls with that one are refused, and find the new one in the store.
 func (a *app) fetchClassic(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
-	return a.fetch(ctx, request{method: http.MethodGet, folder: "/cgi-bin/", op: opToken, query: url.Values{
-		"grant_type": {"client_credential"}, "appid": {a.id}, "secret": {a.secret.Reveal()},
-	}})
+	return a.fetch(ctx, http.MethodGet, "token", url.Values{
+		"grant_type": {"client_credential"}, "appid": {a.o.AppID}, "secret": {a.o.Secret.Reveal()},
+	}, nil)
 }
 
 // A stableToken asks cgi-bin/stable_token, which gives everybody the same token.
@@ -59,23 +51,19 @@ func (s *stableToken) fetch(ctx context.Context, rejected wecom.Token) (wecom.To
 		return token, err
 	}
 	fresh, err := s.ask(ctx, true)
-	if classOf(err) == errcode.Limited {
+	if errcode.ClassOf(err) == errcode.Limited {
 		return token, nil // others of this account have used the day's up
 	}
 	return fresh, err
 }
 
 func (s *stableToken) ask(ctx context.Context, force bool) (wecom.Token, error) {
-	body, err := json.Marshal(struct {
+	return s.app.fetch(ctx, http.MethodPost, "stable_token", nil, struct {
 		GrantType string `json:"grant_type"`
 		AppID     string `json:"appid"`
 		Secret    string `json:"secret"`
 		Force     bool   `json:"force_refresh,omitempty"`
-	}{"client_credential", s.app.id, s.app.secret.Reveal(), force})
-	if err != nil {
-		return wecom.Token{}, err
-	}
-	return s.app.fetch(ctx, request{method: http.MethodPost, folder: "/cgi-bin/", op: opStableToken, body: body})
+	}{"client_credential", s.app.o.AppID, s.app.o.Secret.Reveal(), force})
 }
 
 // mayForce keeps this process within Weixin's limits.
@@ -94,17 +82,17 @@ func (s *stableToken) mayForce() bool {
 	return true
 }
 
-func (a *app) fetch(ctx context.Context, r request) (wecom.Token, error) {
+func (a *app) fetch(ctx context.Context, method, op string, query url.Values, body any) (wecom.Token, error) {
 	// From the request's start and not from the answer: a token must not be
 	// thought to live longer than it does.
 	start := time.Now()
-	answer, err := a.call(ctx, r)
+	answer, err := a.call(ctx, wecom.Secret{}, method, op, query, body)
 	if err != nil {
 		return wecom.Token{}, err
 	}
 	value, life, err := upstream.ReadToken(answer)
 	if err != nil {
-		return wecom.Token{}, unreadable(r.op, err)
+		return wecom.Token{}, unreadable(op, err)
 	}
 	return wecom.Token{Value: wecom.NewSecret(value), Expires: start.Add(life)}, nil
 }

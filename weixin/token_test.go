@@ -66,7 +66,7 @@ func TestTokenErrors(t *testing.T) {
 			{refusal(89503, "needs confirmation"), 89503, "confirm"},
 			{`{"expires_in":7200}`, 0, "access_token"},
 			{`{"access_token":"with space","expires_in":7200}`, 0, "access_token"},
-			{"<html>", 0, "Weixin"},
+			{"<html>", 0, "platform"},
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				api := says(map[string][]string{op: {tt.answer}})

@@ -18,10 +18,9 @@ import (
 
 // The operations that concern one person's tokens.
 const (
-	opExchange = "sns/oauth2/access_token"
-	opRefresh  = "sns/oauth2/refresh_token"
-	opValidate = "sns/auth"
-	opUserInfo = "sns/userinfo"
+	opExchange = "/sns/oauth2/access_token"
+	opRefresh  = "/sns/oauth2/refresh_token"
+	opUserInfo = "/sns/userinfo"
 )
 
 // A UserToken is what Weixin gave for a person's sign-in: tokens that let the
@@ -61,43 +60,37 @@ type User struct {
 	Privileges []string `json:"privileges,omitempty"`
 }
 
-// exchange sends the code once.
-func (a *app) exchange(ctx context.Context, code string) (UserToken, error) {
+// Exchange gives the code for the person's tokens (sns/oauth2/access_token), for
+// programs that do so without a middleware. The code is sent at most once, or once
+// more each time that Weixin says that it is busy. If a fresh sign-in can succeed, the
+// error wraps [wecom.ErrStartOver]; if Weixin refused, it wraps a *[wecom.APIError].
+func (a *app) Exchange(ctx context.Context, code string) (UserToken, error) {
 	if a == nil {
 		return UserToken{}, errZero
 	}
 	if len(code) > maxCode || !upstream.IsToken(code) {
 		return UserToken{}, fmt.Errorf("%w: the code is not 1 to %d characters of printable ASCII", wecom.ErrStartOver, maxCode)
 	}
-	start := time.Now()
-	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opExchange, query: url.Values{
-		"appid": {a.id}, "secret": {a.secret.Reveal()}, "code": {code}, "grant_type": {"authorization_code"},
-	}})
-	var token UserToken
-	if err == nil {
-		token, err = readUserToken(opExchange, answer, start)
-	}
-	if classOf(err) == errcode.Code || unanswered(err) {
+	token, err := a.userToken(ctx, opExchange, url.Values{
+		"appid": {a.o.AppID}, "secret": {a.o.Secret.Reveal()}, "code": {code}, "grant_type": {"authorization_code"},
+	})
+	if upstream.Lost(err) {
 		err = fmt.Errorf("%w: %w", wecom.ErrStartOver, err)
 	}
 	return token, err
 }
 
-func (a *app) refresh(ctx context.Context, t UserToken) (UserToken, error) {
+// Refresh returns t with a new access token, or with the same one and a new life if
+// that still serves (sns/oauth2/refresh_token). An error that wraps
+// [wecom.ErrStartOver] says that the refresh token has ended: the person has to sign
+// in again.
+func (a *app) Refresh(ctx context.Context, t UserToken) (UserToken, error) {
 	if a == nil {
 		return UserToken{}, errZero
 	}
-	start := time.Now()
-	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opRefresh, query: url.Values{
-		"appid": {a.id}, "grant_type": {"refresh_token"}, "refresh_token": {t.RefreshToken.Reveal()},
-	}})
-	if classOf(err) == errcode.Code {
-		return UserToken{}, fmt.Errorf("%w: %w", wecom.ErrStartOver, err)
-	}
-	if err != nil {
-		return UserToken{}, err
-	}
-	fresh, err := readUserToken(opRefresh, answer, start)
+	fresh, err := a.userToken(ctx, opRefresh, url.Values{
+		"appid": {a.o.AppID}, "grant_type": {"refresh_token"}, "refresh_token": {t.RefreshToken.Reveal()},
+	})
 	switch {
 	case err != nil:
 		return UserToken{}, err
@@ -111,12 +104,12 @@ func (a *app) refresh(ctx context.Context, t UserToken) (UserToken, error) {
 	return fresh, nil
 }
 
-func (a *app) validate(ctx context.Context, t UserToken) (bool, error) {
-	_, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opValidate, query: url.Values{
-		"access_token": {t.AccessToken.Reveal()}, "openid": {t.OpenID},
-	}})
+// Validate asks Weixin whether t's access token still serves (sns/auth). An
+// error means that it could not tell.
+func (a *app) Validate(ctx context.Context, t UserToken) (bool, error) {
+	_, err := a.call(ctx, t.AccessToken, http.MethodGet, "/sns/auth", url.Values{"openid": {t.OpenID}}, nil)
 	var refused *wecom.APIError
-	if errors.As(err, &refused) && (refused.Code == badOpenID || classOf(err) == errcode.Token || classOf(err) == errcode.Code) {
+	if class := errcode.ClassOf(err); class == errcode.Token || class == errcode.Code || errors.As(err, &refused) && refused.Code == badOpenID {
 		return false, nil
 	}
 	return err == nil, err
@@ -124,10 +117,10 @@ func (a *app) validate(ctx context.Context, t UserToken) (bool, error) {
 
 const badOpenID = 40003
 
-func (a *app) userInfo(ctx context.Context, t UserToken) (User, error) {
-	answer, err := a.call(ctx, request{method: http.MethodGet, folder: "/", op: opUserInfo, query: url.Values{
-		"access_token": {t.AccessToken.Reveal()}, "openid": {t.OpenID}, "lang": {"zh_CN"},
-	}})
+// UserInfo asks for the person's name, picture and so on (sns/userinfo). The person of
+// an OfficialAccount must have been asked for consent (Options.Profile).
+func (a *app) UserInfo(ctx context.Context, t UserToken) (User, error) {
+	answer, err := a.call(ctx, t.AccessToken, http.MethodGet, opUserInfo, url.Values{"openid": {t.OpenID}, "lang": {"zh_CN"}}, nil)
 	if err != nil {
 		return User{}, err
 	}
@@ -152,7 +145,16 @@ func (a *app) userInfo(ctx context.Context, t UserToken) (User, error) {
 	return u, nil
 }
 
-func readUserToken(op string, answer jsonx.Object, start time.Time) (UserToken, error) {
+// userToken asks for a person's tokens.
+func (a *app) userToken(ctx context.Context, op string, query url.Values) (UserToken, error) {
+	start := time.Now()
+	answer, err := a.call(ctx, wecom.Secret{}, http.MethodGet, op, query, nil)
+	if errcode.ClassOf(err) == errcode.Code {
+		return UserToken{}, fmt.Errorf("%w: %w", wecom.ErrStartOver, err)
+	}
+	if err != nil {
+		return UserToken{}, err
+	}
 	value, life, err := upstream.ReadToken(answer)
 	openID, _, openErr := answer.String("openid")
 	if openErr == nil && !isID(openID) {

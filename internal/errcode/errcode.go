@@ -2,7 +2,10 @@
 // the same number means different things on the two.
 package errcode
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // The platforms that have a table, as [github.com/wecomauth/wecom.App] names them.
 const (
@@ -17,6 +20,17 @@ type Fault struct {
 	Wait    time.Duration // how long the same call is bound to fail or to do harm
 	Meaning string
 	Remedy  string
+}
+
+// Error returns the meaning: an error that a platform answered wraps its Fault.
+func (f Fault) Error() string { return f.Meaning }
+
+// ClassOf returns the class of the first Fault in err's chain, and Unknown if there
+// is none.
+func ClassOf(err error) Class {
+	var f Fault
+	_ = errors.As(err, &f)
+	return f.Class
 }
 
 // A Class says what an errcode means to us.

@@ -174,10 +174,18 @@ func (e *Error) Error() string { return e.text }
 // false, certainly nothing was written.
 func (e *Error) Sent() bool { return e.sent }
 
-// Answered reports whether an answer arrived, which was none of the platform's.
-func (e *Error) Answered() bool {
+// Lost reports whether err says that nobody knows what became of a request: it may
+// have reached the server, and no answer of the platform's arrived.
+func Lost(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.sent
+}
+
+// Answered reports whether err says that an answer arrived which was none of the
+// platform's: it is a proxy's, say, and the next one is likely the same.
+func Answered(err error) bool {
 	var f foreign
-	return errors.As(e.cause(), &f)
+	return errors.As(err, &f)
 }
 
 // Timeout reports whether a deadline ended the exchange.
