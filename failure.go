@@ -96,7 +96,9 @@ func asFailure(err error) *Failure {
 	case errcode.Limited:
 		return newFailure("busy", err)
 	case errcode.Denied:
-		return newFailure("not_allowed", err)
+		if !errors.As(err, new(*tokenError)) { // then the app is meant, and not the person
+			return newFailure("not_allowed", err)
+		}
 	}
 	return newFailure("wecom_unavailable", err)
 }

@@ -390,7 +390,7 @@ func TestOnFailureStatusHolds(t *testing.T) {
 			http.Redirect(w, r, "/welcome", http.StatusFound)
 		}, 302},
 		"another status": {func(w http.ResponseWriter, _ *http.Request, f *wecom.Failure) { f.Status = 404; fmt.Fprint(w, "mine") }, 404},
-		"no status":      {func(w http.ResponseWriter, _ *http.Request, f *wecom.Failure) { f.Status = 0; fmt.Fprint(w, "mine") }, 500},
+		"no status":      {func(w http.ResponseWriter, _ *http.Request, f *wecom.Failure) { f.Status = 0; fmt.Fprint(w, "mine") }, 401},
 		"passed on":      {func(w http.ResponseWriter, r *http.Request, f *wecom.Failure) { f.ServeHTTP(w, r) }, 401},
 	} {
 		t.Run(desc, func(t *testing.T) {

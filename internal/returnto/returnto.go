@@ -33,11 +33,7 @@ func Parse(target string) (string, bool) {
 	if !plain(target) {
 		return "", false
 	}
-	path := target
-	if i := strings.IndexAny(target, "?#"); i >= 0 {
-		path = target[:i]
-	}
-	if !safePath(path) {
+	if !safePath(pathOf(target)) {
 		return "", false
 	}
 	return target, true
@@ -46,14 +42,19 @@ func Parse(target string) (string, bool) {
 // Path returns the path of target as a browser or a proxy may read it, for comparison with
 // others: without query and fragment, decoded, without dot segments, empty segments and a slash at the end.
 func Path(target string) string {
-	p := target
-	if i := strings.IndexAny(p, "?#"); i >= 0 {
-		p = p[:i]
-	}
+	p := pathOf(target)
 	if decoded, err := url.PathUnescape(p); err == nil {
 		p = decoded
 	}
 	return path.Clean(strings.ReplaceAll(p, `\`, "/"))
+}
+
+// pathOf returns target without query and fragment.
+func pathOf(target string) string {
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		return target[:i]
+	}
+	return target
 }
 
 // plain reports whether s is UTF-8 without control characters of ASCII and spaces.
@@ -70,73 +71,26 @@ func plain(s string) bool {
 //
 // Removing dot segments can uncover an empty segment that stood further back, as in
 // "/a/..//evil.example", and which segments there are depends on whether escapes are
-// decoded first and whether a backslash separates. Instead of trying every
-// reading, a path is refused that holds both a dot segment and an empty one when it is split as finely as possible,
-// or both a dot segment and an escaped slash: to a browser "/a%2Fb/../x" is "/x".
+// decoded first and whether a backslash separates. Instead of trying every reading, a
+// path is split as finely as possible, and refused if it then has a dot segment and
+// also an empty segment or an escaped slash: to a browser "/a%2Fb/../x" is "/x".
 func safePath(path string) bool {
-	if path == "" || path[0] != '/' {
+	decoded, err := url.PathUnescape(path)
+	if err != nil || !strings.HasPrefix(path, "/") || strings.Contains(path, `\`) || strings.ContainsFunc(decoded, isControl) {
 		return false
 	}
-	var (
-		start       = 1 // of the segment, in decoded bytes
-		n           = 1 // decoded bytes so far
-		dots        = true
-		dotSegment  bool
-		emptyInside bool // an empty segment that is not the last
-		escaped     bool // a slash is
-	)
-	for i := 1; i < len(path); {
-		c := path[i]
-		i++
-		switch c {
-		case '\\':
-			return false
-		case '%':
-			if i+1 >= len(path) {
-				return false
-			}
-			hi, lo := unhex(path[i]), unhex(path[i+1])
-			if hi > 15 || lo > 15 {
-				return false
-			}
-			c = hi<<4 | lo
-			i += 2
-			escaped = escaped || c == '/' || c == '\\'
-			if c < ' ' || c == 0x7f {
-				return false
-			}
-		}
-		n++
-		switch c {
-		case '/', '\\':
-			length := n - 1 - start
-			if length == 0 {
-				if start == 1 {
-					return false // "//" or "/\" at the very beginning
-				}
-				emptyInside = true
-			}
-			dotSegment = dotSegment || dots && (length == 1 || length == 2)
-			start, dots = n, true
-		case '.':
-		default:
-			dots = false
+	slashed := strings.ReplaceAll(decoded, `\`, "/")
+	if strings.HasPrefix(slashed, "//") {
+		return false
+	}
+	emptySegment := strings.Contains(slashed, "//")
+	escapedSlash := strings.Count(slashed, "/") > strings.Count(path, "/")
+	for segment := range strings.SplitSeq(slashed, "/") {
+		if segment == "." || segment == ".." {
+			return !emptySegment && !escapedSlash
 		}
 	}
-	length := n - start
-	dotSegment = dotSegment || dots && (length == 1 || length == 2)
-	return !dotSegment || !emptyInside && !escaped
+	return true
 }
 
-// unhex returns the value of a hexadecimal digit, more than 15 for anything else.
-func unhex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10
-	}
-	return 16
-}
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
