@@ -135,7 +135,7 @@ func TestVectors(t *testing.T) {
 	file, err := os.ReadFile("../internal/msgcrypt/testdata/vectors.json")
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(file, &vectors))
-	require.Len(t, vectors, 37)
+	require.Len(t, vectors, 40)
 	for _, v := range vectors {
 		t.Run(v.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
