@@ -23,7 +23,7 @@ func vectors(t testing.TB) []vector {
 	require.NoError(t, err)
 	var list []vector
 	require.NoError(t, json.Unmarshal(file, &list))
-	require.Len(t, list, 37)
+	require.Len(t, list, 40)
 	return list
 }
 
