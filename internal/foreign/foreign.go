@@ -69,18 +69,7 @@ func Within[T any](ctx context.Context, limit time.Duration, what string, fn fun
 		err   error
 	}
 	done := make(chan result, 1)
-	go func() { // not Run: each request waits for a store in this way
-		var r result
-		returned := false
-		defer func() {
-			if !returned {
-				r.err = notReturned(what, recover())
-			}
-			done <- r
-		}()
-		r.value, r.err = fn(ctx)
-		returned = true
-	}()
+	go Run(what, func() (T, error) { return fn(ctx) }, func(value T, err error) { done <- result{value, err} })
 	select {
 	case r := <-done:
 		return r.value, r.err
