@@ -21,6 +21,7 @@ package allow
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/wecomauth/wecom"
@@ -32,55 +33,35 @@ var (
 )
 
 // All admits those whom all the others admit. It asks in order and stops at a
-// no, which counts even if another could not tell; if there is none, errors count. Without
-// arguments it admits nobody.
-func All(authorizers ...wecom.Authorizer) wecom.Authorizer {
-	return func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
-		errs := unknown(authorizers)
-		for _, a := range authorizers {
-			if a == nil {
-				continue
-			}
-			ok, err := a(ctx, api, id)
-			if err != nil {
-				errs = append(errs, err)
-			} else if !ok {
-				return false, nil
-			}
-		}
-		return len(authorizers) > 0 && len(errs) == 0, errors.Join(errs...)
-	}
-}
+// no, which counts even if another could not tell; if there is none, errors count.
+// Without arguments it admits nobody.
+func All(authorizers ...wecom.Authorizer) wecom.Authorizer { return until(false, authorizers) }
 
 // Any admits those whom at least one of the others admits. It asks in order and
-// stops at a yes, which counts even if another could not tell; if there is none, errors
-// count. Without arguments it admits nobody.
-func Any(authorizers ...wecom.Authorizer) wecom.Authorizer {
+// stops at a yes, which counts even if another could not tell; if there is none,
+// errors count. Without arguments it admits nobody.
+func Any(authorizers ...wecom.Authorizer) wecom.Authorizer { return until(true, authorizers) }
+
+// until asks until one of the authorizers decides. If none does, the answer is the
+// opposite. One that is nil cannot tell.
+func until(decides bool, authorizers []wecom.Authorizer) wecom.Authorizer {
+	authorizers = slices.Clone(authorizers)
 	return func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
-		errs := unknown(authorizers)
+		var errs []error
 		for _, a := range authorizers {
 			if a == nil {
+				errs = append(errs, errNil)
 				continue
 			}
 			ok, err := a(ctx, api, id)
-			if err != nil {
-				errs = append(errs, err)
-			} else if ok {
-				return true, nil
+			if err == nil && ok == decides {
+				return ok, nil
 			}
+			errs = append(errs, err)
 		}
-		return false, errors.Join(errs...)
+		err := errors.Join(errs...)
+		return !decides && err == nil && len(authorizers) > 0, err
 	}
-}
-
-// unknown makes an authorizer that was forgotten one that cannot tell.
-func unknown(authorizers []wecom.Authorizer) (errs []error) {
-	for _, a := range authorizers {
-		if a == nil {
-			return []error{errNil}
-		}
-	}
-	return nil
 }
 
 // Not admits members whom a does not admit. If a could not tell, Not cannot.

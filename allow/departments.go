@@ -21,9 +21,9 @@ import (
 // room for some twenty thousand departments.
 func Departments(ids ...int64) wecom.Authorizer {
 	ids = slices.Clone(ids)
-	var trees forest
+	var trees memory[*wecom.Client, tree]
 	return remembered(func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
-		return trees.within(ctx, api, id, ids)
+		return within(ctx, api, id, ids, &trees)
 	})
 }
 
@@ -38,7 +38,7 @@ func Tags(ids ...int64) wecom.Authorizer {
 		tag int64
 	}
 	var tags memory[of, tag]
-	var trees forest
+	var trees memory[*wecom.Client, tree]
 	return remembered(func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		var departments []int64
 		var errs []error // a yes beats them, as in Any
@@ -53,8 +53,8 @@ func Tags(ids ...int64) wecom.Authorizer {
 			}
 			departments = append(departments, t.departments...)
 		}
-		ok, err := trees.within(ctx, api, id, departments)
-		if err == nil && ok {
+		ok, err := within(ctx, api, id, departments, &trees)
+		if ok {
 			return true, nil
 		}
 		return false, errors.Join(append(errs, err)...)
@@ -90,17 +90,12 @@ func fetchTag(ctx context.Context, api *wecom.Client, id int64) (tag, error) {
 	return t, nil
 }
 
-// A forest keeps one tree per client.
-type forest struct {
-	trees memory[*wecom.Client, tree]
-}
-
 // A tree holds the parent of each department that the app may see. The answer may hold
 // anything: parents that are not in it, and circles.
 type tree map[int64]int64
 
 // within says whether the member stands in one of the departments or below.
-func (f *forest) within(ctx context.Context, api *wecom.Client, id wecom.Identity, wanted []int64) (bool, error) {
+func within(ctx context.Context, api *wecom.Client, id wecom.Identity, wanted []int64, trees *memory[*wecom.Client, tree]) (bool, error) {
 	if len(wanted) == 0 {
 		return false, nil
 	}
@@ -111,7 +106,7 @@ func (f *forest) within(ctx context.Context, api *wecom.Client, id wecom.Identit
 	if slices.ContainsFunc(mine, func(d int64) bool { return among(d, wanted) }) {
 		return true, nil
 	}
-	t, err := f.trees.get(ctx, api, time.Time{}, func(ctx context.Context) (tree, error) { return fetchTree(ctx, api) })
+	t, err := trees.get(ctx, api, time.Time{}, func(ctx context.Context) (tree, error) { return fetchTree(ctx, api) })
 	if err != nil {
 		return false, err
 	}
