@@ -2,13 +2,12 @@ package wecom
 
 import (
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
-)
 
-// sweptPerWrite is how many rows each write examines. At four, ended rows are at
-// most a third as many as live ones while people go on signing in.
-const sweptPerWrite = 4
+	"github.com/wecomauth/wecom/internal/forget"
+)
 
 // memoryStore is the default store of sessions. Its methods are those of an
 // scs.Store; keys are tokenLen bytes long. It runs no goroutine: each write
@@ -22,105 +21,62 @@ type memoryStore struct {
 	seed maphash.Seed
 
 	mu   sync.RWMutex
-	rows map[uint64]*memoryRow // small entries: a million of them almost fit into a processor's cache
-	last *memoryRow            // of the rows, which form a ring, the one examined last; nil if there are none
+	rows forget.Map[uint64, memoryRow]
 }
 
-// A memoryRow is one allocation, and what a look-up reads of it comes first.
 type memoryRow struct {
-	key  [tokenLen]byte
-	ends int64     // Unix nanoseconds; 0 if deleted
-	id   *Identity // what row says if it is a session's, decoded once for all requests
-	row  []byte
-	next *memoryRow
+	key [tokenLen]byte
+	id  *Identity // what row says if it is a session's, decoded once for all requests
+	row []byte
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{seed: maphash.MakeSeed(), rows: map[uint64]*memoryRow{}}
+	s := &memoryStore{seed: maphash.MakeSeed()}
+	s.rows.Max = math.MaxInt
+	return s
 }
 
-// session returns the session with that token.
-func (s *memoryStore) session(token string) (session, bool) {
+// find returns the live row of that key.
+func (s *memoryStore) find(key string) (r memoryRow, ok bool) {
+	now := time.Now()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	r := s.find(token)
-	if r == nil || r.id == nil {
-		return session{}, false
-	}
-	return session{id: r.id, expires: time.Unix(0, r.ends)}, true
+	r, ok = s.rows.Get(s.hash(key), now)
+	return r, ok && string(r.key[:]) == key
+}
+
+func (s *memoryStore) hash(key string) uint64 { return maphash.String(s.seed, key) }
+
+// session returns the identity of the session with that token.
+func (s *memoryStore) session(token string) (id *Identity, ok bool) {
+	r, ok := s.find(token)
+	return r.id, ok && r.id != nil
 }
 
 func (s *memoryStore) Find(key string) ([]byte, bool, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r := s.find(key)
-	if r == nil {
+	r, ok := s.find(key)
+	if !ok {
 		return nil, false, nil
 	}
 	return r.row, true, nil
 }
 
-// find returns the live row of that key, or nil. The caller holds the lock.
-func (s *memoryStore) find(key string) *memoryRow {
-	r := s.rows[maphash.String(s.seed, key)]
-	if r == nil || string(r.key[:]) != key || r.ends <= time.Now().UnixNano() {
-		return nil
-	}
-	return r
-}
-
 func (s *memoryStore) Commit(key string, row []byte, expires time.Time) error {
-	found, isSession := decodeRow(row)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(time.Now().UnixNano())
-	hash := maphash.String(s.seed, key)
-	r := s.rows[hash]
-	if r == nil {
-		r = &memoryRow{}
-		s.rows[hash] = r
-		s.insert(r)
-	}
+	r := memoryRow{row: row}
 	copy(r.key[:], key)
-	r.ends, r.id, r.row = expires.UnixNano(), nil, row
-	if isSession {
+	if found, ok := decodeRow(row); ok {
 		r.id = found.id
 	}
+	now := time.Now().Round(0) // by the wall clock, which goes on while the machine sleeps
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows.Put(s.hash(key), r, now, expires.Sub(now))
 	return nil
 }
 
-// Delete ends a row. The sweep removes it.
 func (s *memoryStore) Delete(key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.find(key); r != nil {
-		r.ends, r.id, r.row = 0, nil, nil
-	}
+	s.rows.Delete(s.hash(key))
 	return nil
-}
-
-// insert makes r the last row to be examined again.
-func (s *memoryStore) insert(r *memoryRow) {
-	if s.last == nil {
-		r.next = r
-	} else {
-		r.next, s.last.next = s.last.next, r
-	}
-	s.last = r
-}
-
-// sweep examines the next rows of the ring and removes those that have ended.
-func (s *memoryStore) sweep(now int64) {
-	for range min(sweptPerWrite, len(s.rows)) {
-		r := s.last.next
-		if r.ends > now {
-			s.last = r
-			continue
-		}
-		delete(s.rows, maphash.Bytes(s.seed, r.key[:]))
-		s.last.next = r.next
-		if r == s.last {
-			s.last = nil
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package wecom
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -64,7 +63,7 @@ func newSessions(o Options, app App, cookie cookieKind, space string) *sessions 
 		app:      app,
 		space:    space,
 		appSpace: tagOf(app.Provider, app.CorpID, app.AppID),
-		lifetime: cmp.Or(o.SessionLifetime, defaultLifetime),
+		lifetime: o.SessionLifetime,
 		idle:     o.IdleTimeout,
 	}
 	rows := o.SessionStore
@@ -119,7 +118,7 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 // read finds a session's row. What another app or another version wrote is none.
 func (s *sessions) read(ctx context.Context, token string) (found session, ok bool, err error) {
 	if s.memory != nil {
-		found, ok = s.memory.session(token)
+		found.id, ok = s.memory.session(token)
 		return found, ok, nil
 	}
 	row, ok, err := s.store.get(ctx, s.key(s.kind, token))

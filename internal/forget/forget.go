@@ -1,10 +1,13 @@
 // Package forget has a map whose entries end and whose size has a bound.
 package forget
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 const (
-	// Max is how many entries a [Map] holds.
+	// Max is how many entries a [Map] holds by default.
 	Max = 1 << 17
 
 	// examined is how many entries each Put examines. With four, ended entries
@@ -22,6 +25,8 @@ const (
 //
 // The zero Map is empty and ready to use. It is not safe for concurrent use.
 type Map[K comparable, V any] struct {
+	Max int // how many entries it holds; 0: the constant Max
+
 	entries map[K]*entry[K, V]
 	list    []*entry[K, V] // of all entries, in the order of examination
 	next    int            // index in list of the entry to examine next
@@ -50,7 +55,7 @@ func (m *Map[K, V]) Put(key K, value V, now time.Time, life time.Duration) {
 		if m.entries == nil {
 			m.entries = map[K]*entry[K, V]{}
 		}
-		if len(m.list) < Max {
+		if len(m.list) < cmp.Or(m.Max, Max) {
 			m.list = append(m.list, e)
 		} else {
 			delete(m.entries, m.list[first].key)
