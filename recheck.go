@@ -34,34 +34,32 @@ func (m *Middleware) recheck(r *http.Request, s session) {
 	go foreign.Run("a recheck", func() (struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.rechecks.timeout)
 		defer cancel()
-		m.lookUpAgain(ctx, *s.id)
-		return struct{}{}, nil
+		return struct{}{}, m.lookUpAgain(ctx, *s.id)
 	}, func(_ struct{}, err error) {
 		<-m.rechecks.slots
 		if err == nil {
 			return
 		}
-		// Observe or the logger has panicked, and the logger may again: in this
-		// goroutine, that would end the program.
+		// Perhaps the logger has panicked, and does again: in this goroutine, that would end the program.
 		_, _ = foreign.Call("the logger", func() (struct{}, error) {
-			m.log.LogAttrs(ctx, slog.LevelError, "wecom: a recheck failed", slog.String("cause", err.Error()))
+			m.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member could not be looked up again; they stay signed in",
+				slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
 			return struct{}{}, nil
 		})
 	})
 }
 
-func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) {
-	welcome, err := foreign.Call("a recheck", func() (bool, error) { return m.stillWelcome(ctx, id) })
-	if err == nil && !welcome {
-		if err = m.sessions.revoke(ctx, id.Key()); err == nil {
-			m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
-		}
-		m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) error {
+	welcome, err := m.stillWelcome(ctx, id)
+	if err != nil || welcome {
+		return err
 	}
-	if err != nil {
-		m.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member could not be looked up again; they stay signed in",
-			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
+	err = m.sessions.revoke(ctx, id.Key())
+	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+	if err == nil {
+		m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
 	}
+	return err
 }
 
 func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error) {
