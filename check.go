@@ -28,7 +28,7 @@ func (c *Client) Check(ctx context.Context) error {
 // checkApp returns the app too, the zero Agent if it is not known.
 func (c *Client) checkApp(ctx context.Context) (Agent, error) {
 	if c != nil && c.tokens != nil && c.app.AppID == "" {
-		_, err := c.ask(ctx, http.MethodGet, "getcallbackip", nil, nil)
+		_, _, err := c.call(ctx, http.MethodGet, "getcallbackip", nil, nil)
 		return Agent{}, err
 	}
 	app, err := c.Agent(ctx)
@@ -65,7 +65,7 @@ func (m *Middleware) Check(ctx context.Context) error {
 		return nil
 	}
 	app, err := p.client.checkApp(ctx)
-	if app.AgentID != "" && p.page != PageWeb {
+	if app.AgentID != "" && p.o.Page != PageWeb {
 		err = errors.Join(err, checkDomain(m.site.callback, app.RedirectDomain))
 	}
 	return err

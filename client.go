@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -18,8 +17,6 @@ import (
 	"github.com/wecomauth/wecom/internal/tokenkey"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
-
-const defaultAPI = "https://qyapi.weixin.qq.com"
 
 // A Client calls WeCom's server API as one app, or that of another platform
 // (see [NewClient]). It adds the access token, replaces one that is refused, and
@@ -38,50 +35,47 @@ type Client struct {
 	corpTicket, appTicket TokenSource // of the JS-SDK; nil on other platforms
 }
 
-// newClient makes a client from options that checkClient has found no fault with.
+// newClient makes a client from options that are valid and have their defaults.
 func newClient(o Options) *Client {
 	c := &Client{
 		app:       App{Provider: errcode.WeCom, CorpID: o.CorpID, AppID: o.AgentID},
 		secret:    o.Secret,
-		api:       defaultAPI,
+		api:       o.Endpoints.API,
 		transport: o.Transport,
-		limits:    o.Limits.orDefault(),
+		limits:    o.Limits,
 		tokens:    o.TokenSource,
 	}
 	if o.Provider != nil {
 		c.app = o.Provider.App()
 	}
-	if o.Endpoints.API != "" {
-		c.api = strings.TrimRight(o.Endpoints.API, "/")
-	}
-	if c.transport == nil {
-		c.transport = upstream.NewTransport()
-	}
-	log := o.Logger
-	if log == nil {
-		log = slog.Default()
-	}
 	if c.tokens == nil {
-		key := tokenkey.Of(c.app.Provider, c.app.CorpID, c.app.AppID, c.secret.Reveal())
-		c.tokens = newTokenSource(key, o.TokenStore, observedFetch(c.fetchToken, o.Observe), log.Warn)
+		c.tokens = c.newSource(o, "", func(ctx context.Context, _ Token) (Token, error) {
+			began := time.Now()
+			t, err := c.fetchToken(ctx)
+			e := Event{Name: "token", Outcome: "ok", ErrCode: errCode(err), Duration: time.Since(began)}
+			if err != nil {
+				e.Outcome = "failed"
+			}
+			o.Observe(ctx, e)
+			return t, err
+		})
 	}
 	if o.Provider == nil {
-		c.newTickets(o.TokenStore, log.Warn)
+		c.corpTicket = c.newSource(o, "-jsapi", func(ctx context.Context, _ Token) (Token, error) {
+			return c.fetchTicket(ctx, "get_jsapi_ticket", nil)
+		})
+		c.appTicket = c.newSource(o, "-agent-config", func(ctx context.Context, _ Token) (Token, error) {
+			return c.fetchTicket(ctx, "ticket/get", url.Values{"type": {"agent_config"}})
+		})
 	}
 	return c
 }
 
-// observedFetch tells observe, which may be nil, of each fetch.
-func observedFetch(fetch func(context.Context, Token) (Token, error), observe func(context.Context, Event)) func(context.Context, Token) (Token, error) {
-	if observe == nil {
-		return fetch
-	}
-	return func(ctx context.Context, rejected Token) (Token, error) {
-		began := time.Now()
-		t, err := fetch(ctx, rejected)
-		observe(ctx, tokenEvent(err, time.Since(began)))
-		return t, err
-	}
+// newSource returns a source of the app's tokens, or of its tickets of one kind, with
+// a key of its own, or a store would take one ticket for another, or for the token.
+func (c *Client) newSource(o Options, kind string, fetch func(context.Context, Token) (Token, error)) TokenSource {
+	key := tokenkey.Of(c.app.Provider+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
+	return &tokenSource{key: key, store: o.TokenStore, fetch: fetch, warn: o.Logger.Warn}
 }
 
 var errZeroClient = errors.New("wecom: this Client was not made by NewClient or New")
@@ -274,7 +268,7 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 
 // fetchToken asks WeCom for an access token: the fetch of the default
 // [TokenSource]. A wrong secret is never sent again by it.
-func (c *Client) fetchToken(ctx context.Context, _ Token) (Token, error) {
+func (c *Client) fetchToken(ctx context.Context) (Token, error) {
 	withoutToken := *c
 	withoutToken.tokens = noTokens{}
 	// From the request's start and not from the answer: a token must not be

@@ -1,11 +1,9 @@
 package wecom
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,9 +16,7 @@ import (
 )
 
 const (
-	defaultAuthorize = "https://open.weixin.qq.com/connect/oauth2/authorize"
-	defaultWebLogin  = "https://login.work.weixin.qq.com/wwlogin/sso/login"
-	defaultScope     = "snsapi_base"
+	defaultScope = "snsapi_base"
 
 	maxID   = 64  // bytes of a user id, an openid, a corp id
 	maxCode = 512 // bytes of a code: WeCom's limit
@@ -29,38 +25,8 @@ const (
 // A corpApp is the default [Provider]: one app of one corp, self-built (自建) or
 // built on the corp's behalf (代开发).
 type corpApp struct {
-	client    *Client
-	authorize string
-	webLogin  string
-	scope     string
-	page      Page
-
-	allowOutsiders   bool
-	allowLinkedCorps bool
-
-	profile         bool
-	profileRequired bool
-	log             *slog.Logger
-}
-
-// newCorpApp makes the provider from options that have been found valid.
-func newCorpApp(o Options, client *Client) *corpApp {
-	log := o.Logger
-	if log == nil {
-		log = slog.Default()
-	}
-	return &corpApp{
-		client:           client,
-		authorize:        cmp.Or(o.Endpoints.Authorize, defaultAuthorize),
-		webLogin:         cmp.Or(o.Endpoints.WebLogin, defaultWebLogin),
-		scope:            cmp.Or(o.Scope, defaultScope),
-		page:             o.Page,
-		allowOutsiders:   o.AllowOutsiders,
-		allowLinkedCorps: o.AllowLinkedCorps,
-		profile:          o.Profile,
-		profileRequired:  o.ProfileRequired,
-		log:              log,
-	}
+	client *Client
+	o      Options // valid, with their defaults
 }
 
 // App names the corp and the agent.
@@ -79,11 +45,11 @@ func (p *corpApp) AuthorizeURL(a Attempt) string {
 
 func (p *corpApp) inAppURL(a Attempt) string {
 	app := p.App()
-	address := p.authorize +
+	address := p.o.Endpoints.Authorize +
 		"?appid=" + url.QueryEscape(app.CorpID) +
 		"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
 		"&response_type=code" +
-		"&scope=" + url.QueryEscape(p.scope) +
+		"&scope=" + url.QueryEscape(p.o.Scope) +
 		"&state=" + url.QueryEscape(a.State)
 	if app.AppID != "" {
 		address += "&agentid=" + url.QueryEscape(app.AppID)
@@ -93,7 +59,7 @@ func (p *corpApp) inAppURL(a Attempt) string {
 
 func (p *corpApp) webURL(a Attempt) string {
 	app := p.App()
-	address := p.webLogin +
+	address := p.o.Endpoints.WebLogin +
 		"?login_type=CorpApp" +
 		"&appid=" + url.QueryEscape(app.CorpID) +
 		"&agentid=" + url.QueryEscape(app.AppID) +
@@ -108,7 +74,7 @@ func (p *corpApp) webURL(a Attempt) string {
 // inApp reports whether the browser is sent to the in-app page. WeCom's own
 // web-view names Weixin (MicroMessenger) too, so wxwork/ is what tells it.
 func (p *corpApp) inApp(userAgent string) bool {
-	switch p.page {
+	switch p.o.Page {
 	case PageInApp:
 		return true
 	case PageWeb:
@@ -116,7 +82,7 @@ func (p *corpApp) inApp(userAgent string) bool {
 	}
 	userAgent = strings.ToLower(userAgent)
 	return strings.Contains(userAgent, "wxwork/") ||
-		p.page == PageWeixin && strings.Contains(userAgent, "micromessenger")
+		p.o.Page == PageWeixin && strings.Contains(userAgent, "micromessenger")
 }
 
 // isCode says whether WeCom or Weixin may have made the code.
@@ -142,7 +108,7 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	}
 	id.DeviceID = word(answer, "DeviceId")
 	id.Provider, id.CorpID, id.AppID = p.App().Provider, p.App().CorpID, p.App().AppID
-	if p.profile && id.UserID != "" {
+	if p.o.Profile && id.UserID != "" {
 		err = p.fillProfile(ctx, &id, ticketOf(answer))
 	}
 	return id, err
@@ -163,7 +129,7 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 		return Identity{}, unreadable("auth/getuserinfo", errors.New("the user id has misplaced slashes"))
 	case len(corp) > maxID || len(linked) > maxID || len(openID) > maxID || len(externalID) > maxID:
 		return Identity{}, unreadable("auth/getuserinfo", fmt.Errorf("an id is longer than %d bytes", maxID))
-	case slash && !p.allowLinkedCorps:
+	case slash && !p.o.AllowLinkedCorps:
 		return Identity{LinkedUserID: userID}, newFailure("linked_corp",
 			errors.New("a member of a linked corp signed in, and Options.AllowLinkedCorps is not set"))
 	case slash:
@@ -172,7 +138,7 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 		return Identity{UserID: userID}, nil
 	case openID == "" && externalID == "":
 		return Identity{}, unreadable("auth/getuserinfo", errors.New("it names nobody"))
-	case !p.allowOutsiders:
+	case !p.o.AllowOutsiders:
 		// WeCom answers with errcode 0 for anybody who has Weixin.
 		return Identity{OpenID: openID, ExternalUserID: externalID}, newFailure("outsider",
 			errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set"))

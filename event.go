@@ -38,17 +38,7 @@ func signInEvent(err error, took time.Duration) Event {
 	return e
 }
 
-func tokenEvent(err error, took time.Duration) Event {
-	if err != nil {
-		return Event{Name: "token", Outcome: "failed", ErrCode: errCode(err), Duration: took}
-	}
-	return Event{Name: "token", Outcome: "ok", Duration: took}
-}
-
-func storeEvent(name string, err error, took time.Duration) Event {
-	return Event{Name: name, Outcome: storeOutcome(err), Duration: took}
-}
-
+// storeOutcome names the outcome of a call of the session store.
 func storeOutcome(err error) string {
 	if err == nil {
 		return "ok"

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom/internal/jssign"
-	"github.com/wecomauth/wecom/internal/tokenkey"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -61,18 +60,6 @@ func signPage(ctx context.Context, tickets TokenSource, pageURL string) (int64, 
 }
 
 func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
-
-// newTickets makes the sources of c's tickets.
-func (c *Client) newTickets(store TokenStore, warn func(string, ...any)) {
-	ticket := func(kind, op string, query url.Values) TokenSource {
-		// A key of its own, or the store would take one ticket for another, or for the token.
-		key := tokenkey.Of(c.app.Provider+"-"+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
-		fetch := func(ctx context.Context, _ Token) (Token, error) { return c.fetchTicket(ctx, op, query) }
-		return newTokenSource(key, store, fetch, warn)
-	}
-	c.corpTicket = ticket("jsapi", "get_jsapi_ticket", nil)
-	c.appTicket = ticket("agent-config", "ticket/get", url.Values{"type": {"agent_config"}})
-}
 
 func (c *Client) fetchTicket(ctx context.Context, op string, query url.Values) (Token, error) {
 	start := time.Now()

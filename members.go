@@ -96,18 +96,13 @@ func (c *Client) User(ctx context.Context, userID string) (Member, error) {
 	if userID == "" {
 		return Member{}, errors.New("wecom: " + op + ": the user id is empty")
 	}
-	answer, err := c.ask(ctx, http.MethodGet, op, url.Values{"userid": {userID}}, nil)
-	if err != nil {
-		return Member{}, err
-	}
-	m, err := memberOf(answer)
-	if err == nil && foldCase(m.UserID) != foldCase(userID) {
-		err = errors.New("it is about another member")
-	}
-	if err != nil {
-		return Member{}, unreadable(op, err)
-	}
-	return m, nil
+	return ask(ctx, c, http.MethodGet, op, url.Values{"userid": {userID}}, nil, func(answer jsonx.Object) (Member, error) {
+		m, err := memberOf(answer)
+		if err == nil && foldCase(m.UserID) != foldCase(userID) {
+			err = errors.New("it is about another member")
+		}
+		return m, err
+	})
 }
 
 // UserDetail returns what a member and the corp's administrator agreed to show
@@ -120,15 +115,7 @@ func (c *Client) UserDetail(ctx context.Context, ticket Secret) (Member, error) 
 	if ticket.Reveal() == "" {
 		return Member{}, errors.New("wecom: " + op + ": the user_ticket is empty")
 	}
-	answer, err := c.ask(ctx, http.MethodPost, op, nil, map[string]any{"user_ticket": ticket.Reveal()})
-	if err != nil {
-		return Member{}, err
-	}
-	m, err := memberOf(answer)
-	if err != nil {
-		return Member{}, unreadable(op, err)
-	}
-	return m, nil
+	return ask(ctx, c, http.MethodPost, op, nil, map[string]any{"user_ticket": ticket.Reveal()}, memberOf)
 }
 
 // UserIDByMobile returns the user id of the member with a mobile number. Many wrong
@@ -136,25 +123,13 @@ func (c *Client) UserDetail(ctx context.Context, ticket Secret) (Member, error) 
 // for a day. If [APIError.Denied] reports true for the error, the app may see nobody
 // with that number.
 func (c *Client) UserIDByMobile(ctx context.Context, mobile string) (string, error) {
-	return c.userIDBy(ctx, "user/getuserid", map[string]any{"mobile": mobile})
+	return ask(ctx, c, http.MethodPost, "user/getuserid", nil, map[string]any{"mobile": mobile}, memberID)
 }
 
 // UserIDByEmail is UserIDByMobile for the mailbox that the corp gives
 // (企业邮箱), not for the one that a member may edit.
 func (c *Client) UserIDByEmail(ctx context.Context, bizMail string) (string, error) {
-	return c.userIDBy(ctx, "user/get_userid_by_email", map[string]any{"email": bizMail, "email_type": 1})
-}
-
-func (c *Client) userIDBy(ctx context.Context, op string, in map[string]any) (string, error) {
-	answer, err := c.ask(ctx, http.MethodPost, op, nil, in)
-	if err != nil {
-		return "", err
-	}
-	id, err := memberID(answer)
-	if err != nil {
-		return "", unreadable(op, err)
-	}
-	return id, nil
+	return ask(ctx, c, http.MethodPost, "user/get_userid_by_email", nil, map[string]any{"email": bizMail, "email_type": 1}, memberID)
 }
 
 // Departments returns a department and all below it, or with id 0 all
@@ -176,62 +151,56 @@ func (c *Client) departments(ctx context.Context, op, field string, id int64) ([
 	if id != 0 {
 		query.Set("id", strconv.FormatInt(id, 10))
 	}
-	answer, err := c.ask(ctx, http.MethodGet, op, query, nil)
-	if err != nil {
-		return nil, err
-	}
-	rows, present, err := answer.Objects(field)
-	if err == nil && !present {
-		err = fmt.Errorf("there is no %s", field)
-	}
-	list := make([]Department, len(rows))
-	for i := 0; err == nil && i < len(rows); i++ {
-		list[i], err = departmentOf(rows[i])
-	}
-	if err != nil {
-		return nil, unreadable(op, err)
-	}
-	return list, nil
+	return ask(ctx, c, http.MethodGet, op, query, nil, func(answer jsonx.Object) ([]Department, error) {
+		rows, present, err := answer.Objects(field)
+		if err == nil && !present {
+			err = fmt.Errorf("there is no %s", field)
+		}
+		list := make([]Department, len(rows))
+		for i := 0; err == nil && i < len(rows); i++ {
+			list[i], err = departmentOf(rows[i])
+		}
+		return list, err
+	})
 }
 
 // Agent returns the app whose token the client uses (agent/get). It needs Options.AgentID.
 func (c *Client) Agent(ctx context.Context) (Agent, error) {
 	const op = "agent/get"
-	if c != nil && c.tokens != nil && c.app.AppID == "" {
+	if c == nil || c.tokens == nil {
+		return Agent{}, errZeroClient
+	}
+	if c.app.AppID == "" {
 		return Agent{}, errors.New("wecom: " + op + ": set Options.AgentID")
 	}
-	answer, err := c.ask(ctx, http.MethodGet, op, url.Values{"agentid": {c.agentID()}}, nil)
-	if err != nil {
-		return Agent{}, err
-	}
-	a, err := agentOf(answer)
-	if err == nil && a.AgentID != c.app.AppID {
-		err = errors.New("it is about another app")
-	}
-	if err != nil {
-		return Agent{}, unreadable(op, err)
-	}
-	return a, nil
+	return ask(ctx, c, http.MethodGet, op, url.Values{"agentid": {c.app.AppID}}, nil, func(answer jsonx.Object) (Agent, error) {
+		a, err := agentOf(answer)
+		if err == nil && a.AgentID != c.app.AppID {
+			err = errors.New("it is about another app")
+		}
+		return a, err
+	})
 }
 
-func (c *Client) agentID() string {
-	if c == nil {
-		return ""
-	}
-	return c.app.AppID
-}
-
-// ask is Call for our own use: the answer is read strictly, key by key.
-func (c *Client) ask(ctx context.Context, method, op string, query url.Values, in map[string]any) (jsonx.Object, error) {
+// ask is Call for our own use: read reads the answer strictly, key by key.
+func ask[T any](ctx context.Context, c *Client, method, op string, query url.Values, in map[string]any, read func(answer jsonx.Object) (T, error)) (T, error) {
+	var none T
 	if c == nil || c.tokens == nil {
-		return nil, errZeroClient
+		return none, errZeroClient
 	}
 	var body []byte
 	if in != nil {
 		body, _ = json.Marshal(in) // strings and numbers only: it cannot fail
 	}
 	_, answer, err := c.call(ctx, method, op, query, body)
-	return answer, err
+	if err != nil {
+		return none, err
+	}
+	v, err := read(answer)
+	if err != nil {
+		return none, unreadable(op, err)
+	}
+	return v, nil
 }
 
 // The answers differ by the age of the app, by what was granted and by the
@@ -297,11 +266,8 @@ func agentOf(o jsonx.Object) (a Agent, err error) {
 	a.Name, a.Description = text(o, "name"), text(o, "description")
 	a.LogoURL, a.HomeURL, a.RedirectDomain = link(o, "square_logo_url"), link(o, "home_url"), word(o, "redirect_domain")
 	users, _, err := o.Object("allow_userinfos")
-	if err != nil {
-		return a, err
-	}
-	list, _, err := users.Objects("user")
-	if err != nil {
+	list, _, listErr := users.Objects("user")
+	if err = errors.Join(err, listErr); err != nil {
 		return a, err
 	}
 	for _, u := range list {
@@ -312,18 +278,13 @@ func agentOf(o jsonx.Object) (a Agent, err error) {
 		a.VisibleUsers = append(a.VisibleUsers, id)
 	}
 	departments, _, err := o.Object("allow_partys")
-	if err != nil {
+	tags, _, tagsErr := o.Object("allow_tags")
+	if err = errors.Join(err, tagsErr); err != nil {
 		return a, err
 	}
-	if a.VisibleDepartments, err = numbers(departments, "partyid"); err != nil {
-		return a, err
-	}
-	tags, _, err := o.Object("allow_tags")
-	if err != nil {
-		return a, err
-	}
-	a.VisibleTags, err = numbers(tags, "tagid")
-	return a, err
+	a.VisibleDepartments, err = numbers(departments, "partyid")
+	a.VisibleTags, tagsErr = numbers(tags, "tagid")
+	return a, errors.Join(err, tagsErr)
 }
 
 // memberID reads the id of a member of this corp, which holds no slash.

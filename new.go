@@ -1,11 +1,8 @@
 package wecom
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/url"
 	"slices"
@@ -21,6 +18,7 @@ func New(o Options) (*Middleware, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
 	}
+	o = o.withDefaults()
 	provider, client, err := newProvider(o)
 	if err != nil {
 		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
@@ -40,7 +38,7 @@ func New(o Options) (*Middleware, error) {
 		provider:  provider,
 		sessions:  newSessions(o, app, cookie, tag),
 		attempts:  attempts,
-		exchanges: &exchanges{timeout: o.Limits.orDefault().SignIn},
+		exchanges: &exchanges{timeout: o.Limits.SignIn},
 		client:    client,
 		authorize: o.Authorize,
 		site:      newSite(o, callback, home),
@@ -49,15 +47,12 @@ func New(o Options) (*Middleware, error) {
 		lang:      o.Language,
 		onFailure: o.OnFailure,
 		observe:   o.Observe,
-		log:       cmp.Or(o.Logger, slog.Default()),
+		log:       o.Logger,
 		proxies:   slices.Clone(o.TrustedProxies),
 	}
 	m.routes["callback"] = callbackRoute
 	m.panel = newPanelPage(o, provider, m.site.origin)
 	m.otherHost = &otherHost{callback: m.site.host, proxies: m.proxies, log: m.log}
-	if m.observe == nil {
-		m.observe = func(context.Context, Event) {}
-	}
 	if o.Recheck > 0 {
 		m.rechecks = &rechecks{every: o.Recheck, timeout: m.exchanges.timeout, slots: make(chan struct{}, rechecksAtOnce)}
 	}
@@ -119,15 +114,15 @@ func NewClient(o Options) (*Client, error) {
 	if err := errors.Join(c...); err != nil {
 		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
 	}
-	return newClient(o), nil
+	return newClient(o.withDefaults()), nil
 }
 
 // newProvider returns the provider that o asks for and the client beside it,
-// which is nil if o describes no corp app and its Provider has no client. o has been checked.
+// which is nil if o describes no corp app and its Provider has no client. o is valid.
 func newProvider(o Options) (Provider, *Client, error) {
 	if o.Provider == nil {
 		client := newClient(o)
-		return newCorpApp(o, client), client, nil
+		return &corpApp{client, o}, client, nil
 	}
 	provider := o.Provider
 	if o.CorpID != "" && (o.Secret.Reveal() != "" || o.TokenSource != nil) {

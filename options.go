@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -180,7 +181,28 @@ type Limits struct {
 	AnswerBytes int64
 }
 
-func (l Limits) orDefault() Limits {
+// withDefaults returns o, which is valid, with its defaults.
+func (o Options) withDefaults() Options {
+	o.Limits = o.Limits.withDefaults()
+	o.SessionLifetime = cmp.Or(o.SessionLifetime, defaultLifetime)
+	o.Scope = cmp.Or(o.Scope, defaultScope)
+	o.Endpoints = Endpoints{
+		API:         strings.TrimRight(cmp.Or(o.Endpoints.API, "https://qyapi.weixin.qq.com"), "/"),
+		Authorize:   cmp.Or(o.Endpoints.Authorize, "https://open.weixin.qq.com/connect/oauth2/authorize"),
+		WebLogin:    cmp.Or(o.Endpoints.WebLogin, "https://login.work.weixin.qq.com/wwlogin/sso/login"),
+		PanelScript: cmp.Or(o.Endpoints.PanelScript, "https://wwcdn.weixin.qq.com/node/open/js/wecom-jssdk-2.3.4.js"),
+	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	if o.Transport == nil {
+		o.Transport = upstream.NewTransport()
+	}
+	if o.Observe == nil {
+		o.Observe = func(context.Context, Event) {}
+	}
+	return o
+}
+
+func (l Limits) withDefaults() Limits {
 	return Limits{
 		SignIn:       cmp.Or(l.SignIn, 10*time.Second),
 		Call:         cmp.Or(l.Call, upstream.Timeout),

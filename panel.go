@@ -1,7 +1,6 @@
 package wecom
 
 import (
-	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,8 +9,6 @@ import (
 )
 
 // The sign-in page of our own, with WeCom's login panel in it: Options.LoginPanel.
-
-const defaultPanelScript = "https://wwcdn.weixin.qq.com/node/open/js/wecom-jssdk-2.3.4.js"
 
 // A panelPage holds what is the same in every answer.
 type panelPage struct {
@@ -26,12 +23,12 @@ func newPanelPage(o Options, p Provider, origin string) *panelPage {
 	if !o.LoginPanel || !ok {
 		return nil
 	}
-	script := cmp.Or(o.Endpoints.PanelScript, defaultPanelScript)
+	script := o.Endpoints.PanelScript
 	absolute := script
 	if strings.HasPrefix(script, "/") {
 		absolute = origin + script
 	}
-	return &panelPage{app, script, pages.PanelCSP(absolute, originOf(app.webLogin))}
+	return &panelPage{app, script, pages.PanelCSP(absolute, originOf(app.o.Endpoints.WebLogin))}
 }
 
 // originOf returns the origin of an address that has been found valid.

@@ -1,10 +1,12 @@
 package wecom
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
@@ -46,13 +48,13 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 	switch {
 	case err == nil:
 		p.logMissing(ctx, *id, ticket)
-	case p.profileRequired:
+	case p.o.ProfileRequired:
 		if errcode.ClassOf(err) == errcode.Code { // the ticket is at fault: a fresh code brings a fresh one
 			return fmt.Errorf("%w: %w", ErrStartOver, err)
 		}
 		return err
 	default:
-		p.log.LogAttrs(ctx, slog.LevelWarn, "wecom: a member signs in without their profile, or a part of it",
+		p.o.Logger.LogAttrs(ctx, slog.LevelWarn, "wecom: a member signs in without their profile, or a part of it",
 			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
 	}
 	return nil
@@ -61,20 +63,11 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 // fillEmpty copies what id does not have yet: the member's record comes first,
 // since getuserdetail answers with a stock picture where the avatar was not granted.
 func fillEmpty(id *Identity, m Member) {
-	for _, f := range [...]struct {
-		to   *string
-		from string
-	}{
-		{&id.Name, m.Name},
-		{&id.BizMail, m.BizMail},
-		{&id.Email, m.Email},
-		{&id.Mobile, m.Mobile},
-		{&id.AvatarURL, m.AvatarURL},
-	} {
-		if *f.to == "" {
-			*f.to = f.from
-		}
-	}
+	id.Name = cmp.Or(id.Name, m.Name)
+	id.BizMail = cmp.Or(id.BizMail, m.BizMail)
+	id.Email = cmp.Or(id.Email, m.Email)
+	id.Mobile = cmp.Or(id.Mobile, m.Mobile)
+	id.AvatarURL = cmp.Or(id.AvatarURL, m.AvatarURL)
 	if len(id.Departments) == 0 {
 		id.Departments = m.Departments
 	}
@@ -83,23 +76,17 @@ func fillEmpty(id *Identity, m Member) {
 // logMissing names the fields that were not given, and nobody.
 func (p *corpApp) logMissing(ctx context.Context, id Identity, ticket Secret) {
 	var missing []string
-	for _, f := range [...]struct {
-		name  string
-		empty bool
-	}{
-		{"name", id.Name == ""},
-		{"departments", len(id.Departments) == 0},
-		{"biz_mail", id.BizMail == ""},
-		{"email", id.Email == ""},
-		{"mobile", id.Mobile == ""},
-		{"avatar_url", id.AvatarURL == ""},
+	for name, empty := range map[string]bool{
+		"name": id.Name == "", "departments": len(id.Departments) == 0, "biz_mail": id.BizMail == "",
+		"email": id.Email == "", "mobile": id.Mobile == "", "avatar_url": id.AvatarURL == "",
 	} {
-		if f.empty {
-			missing = append(missing, f.name)
+		if empty {
+			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
-		p.log.LogAttrs(ctx, slog.LevelDebug, "wecom: WeCom did not give the whole profile",
+		slices.Sort(missing)
+		p.o.Logger.LogAttrs(ctx, slog.LevelDebug, "wecom: WeCom did not give the whole profile",
 			slog.Any("missing", missing), slog.Bool("consent_page", ticket.Reveal() != ""))
 	}
 }

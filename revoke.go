@@ -122,7 +122,7 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 	// The revocation first: a process that sees the change must find it.
 	err := s.putRevocation(ctx, person, now, ends)
 	if err == nil {
-		err = s.store.put(ctx, s.key('r', changeRow), []byte(rand.Text()), ends)
+		err = s.putMark(ctx, changeRow, rand.Text(), ends)
 	}
 	if err != nil {
 		return fmt.Errorf("wecom: the revocation is not stored: %w", err)
@@ -131,17 +131,20 @@ func (s *sessions) revoke(ctx context.Context, person string) error {
 }
 
 func (s *sessions) announceDirectory(ctx context.Context) error {
-	mark := rand.Text()
+	mark, ends := rand.Text(), time.Now().Add(revocationLasts)
 	s.revoked.directoryIs(mark)
-	ends := time.Now().Add(revocationLasts)
-	err := s.store.put(ctx, s.key('r', directoryRow), []byte(mark), ends)
+	err := s.putMark(ctx, directoryRow, mark, ends)
 	if err == nil {
-		err = s.store.put(ctx, s.key('r', changeRow), []byte(rand.Text()), ends)
+		err = s.putMark(ctx, changeRow, rand.Text(), ends)
 	}
 	if err != nil {
 		return fmt.Errorf("wecom: the change of the directory is not stored: %w", err)
 	}
 	return nil
+}
+
+func (s *sessions) putMark(ctx context.Context, row, mark string, ends time.Time) error {
+	return s.store.put(ctx, s.key('r', row), []byte(mark), ends)
 }
 
 // directoryIs sets what the row of the directory holds.
@@ -166,7 +169,7 @@ func (s *sessions) putRevocation(ctx context.Context, person string, now, ends t
 	_, err := wait(context.WithoutCancel(ctx), s.store, "store_commit", func(ctx context.Context) (struct{}, error) {
 		for {
 			until := s.revoked.latest(person, now)
-			err := s.store.commit(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(until.UnixNano())), ends)
+			err := s.store.rows.CommitCtx(ctx, s.key('r', person), binary.BigEndian.AppendUint64(nil, uint64(until.UnixNano())), ends)
 			if err != nil || s.revoked.latest(person, now).Equal(until) {
 				return struct{}{}, err
 			}
@@ -191,35 +194,17 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
-	person := found.id.Key()
-	if until, ok := s.revoked.known(person); ok {
-		return !found.id.AuthenticatedAt.After(until), nil
-	}
 	change, err := s.lastChange(ctx)
 	if err != nil {
 		return true, err
 	}
-	for _, who := range [...]string{everybody, person} {
+	for _, who := range [...]string{everybody, found.id.Key()} {
 		until, err := s.revokedUntil(ctx, who, change)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
 		}
 	}
 	return false, nil
-}
-
-// known tells when the person or everybody was revoked last, if the store need not be asked.
-func (v *revocations) known(person string) (until time.Time, ok bool) {
-	now := time.Now()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	all, _ := v.seen.Get(everybody, now)
-	one, _ := v.seen.Get(person, now)
-	fresh := v.fresh(now) && all.fresh(v.change, now) && one.fresh(v.change, now)
-	if all.until.After(one.until) {
-		return all.until, fresh
-	}
-	return one.until, fresh
 }
 
 // fresh says whether the last change is known.

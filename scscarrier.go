@@ -76,7 +76,7 @@ func (c *scsCarrier) load(r *http.Request) (context.Context, error) {
 // upgrade perhaps, and not because of the store. Such a session is none, or
 // the browser would be shut out for as long as it has the cookie.
 func (c *scsCarrier) undecodable(ctx context.Context, token string) bool {
-	row, found, err := c.store.find(ctx, rowName(token))
+	row, found, err := c.store.rows.FindCtx(ctx, rowName(token))
 	if err != nil || !found {
 		return false
 	}

@@ -14,30 +14,45 @@ import (
 // The store's client has longer timeouts of its own: go-redis waits 5 seconds and ignores
 // the context's deadline.
 type store struct {
-	scs     scs.Store
-	direct  bool                         // it is in this process's memory: it cannot hang, and is called directly
-	timeout time.Duration                // of each call
-	observe func(context.Context, Event) // may be nil
+	rows    scs.CtxStore
+	memory  bool          // it is in this process's memory: it cannot hang, and is called directly
+	timeout time.Duration // of each call
+	observe func(context.Context, Event)
 }
 
 func newStore(s scs.Store, o Options) store {
+	// Like scs itself: some of its stores panic in the methods without a context.
+	rows, ok := s.(scs.CtxStore)
+	if !ok {
+		rows = contextless{s}
+	}
+	memory := false
 	switch s.(type) {
 	case *memoryStore, *memstore.MemStore:
-		return store{scs: s, direct: true}
+		memory = true
 	}
-	return store{scs: s, timeout: o.Limits.orDefault().SessionStore, observe: o.Observe}
+	return store{rows, memory, o.Limits.SessionStore, o.Observe}
 }
 
+// A contextless store is one whose methods take no context.
+type contextless struct{ scs.Store }
+
+func (s contextless) FindCtx(_ context.Context, key string) ([]byte, bool, error) { return s.Find(key) }
+func (s contextless) CommitCtx(_ context.Context, key string, row []byte, expires time.Time) error {
+	return s.Commit(key, row, expires)
+}
+func (s contextless) DeleteCtx(_ context.Context, key string) error { return s.Delete(key) }
+
 func (s store) get(ctx context.Context, key string) ([]byte, bool, error) {
-	if s.direct {
-		return s.scs.Find(key)
+	if s.memory {
+		return s.rows.FindCtx(ctx, key)
 	}
 	type answer struct {
 		row   []byte
 		found bool
 	}
 	a, err := wait(ctx, s, "store_find", func(ctx context.Context) (a answer, err error) {
-		a.row, a.found, err = s.find(ctx, key)
+		a.row, a.found, err = s.rows.FindCtx(ctx, key)
 		return a, err
 	})
 	return a.row, a.found, err
@@ -47,53 +62,25 @@ func (s store) get(ctx context.Context, key string) ([]byte, bool, error) {
 
 func (s store) put(ctx context.Context, key string, row []byte, expires time.Time) error {
 	_, err := wait(context.WithoutCancel(ctx), s, "store_commit", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.commit(ctx, key, row, expires)
+		return struct{}{}, s.rows.CommitCtx(ctx, key, row, expires)
 	})
 	return err
 }
 
 func (s store) del(ctx context.Context, key string) error {
 	_, err := wait(context.WithoutCancel(ctx), s, "store_delete", func(ctx context.Context) (struct{}, error) {
-		if c, ok := s.scs.(interface {
-			DeleteCtx(context.Context, string) error
-		}); ok {
-			return struct{}{}, c.DeleteCtx(ctx, key)
-		}
-		return struct{}{}, s.scs.Delete(key)
+		return struct{}{}, s.rows.DeleteCtx(ctx, key)
 	})
 	return err
 }
 
 // wait calls fn, which calls the store, and tells the observer how long that took.
 func wait[T any](ctx context.Context, s store, event string, fn func(context.Context) (T, error)) (T, error) {
-	if s.direct {
+	if s.memory {
 		return foreign.Call("session store", func() (T, error) { return fn(ctx) })
 	}
 	began := time.Now()
 	value, err := foreign.Within(ctx, s.timeout, "session store", fn)
-	if s.observe != nil {
-		s.observe(ctx, storeEvent(event, err, time.Since(began)))
-	}
+	s.observe(ctx, Event{Name: event, Outcome: storeOutcome(err), Duration: time.Since(began)})
 	return value, err
-}
-
-// find and commit are not bounded. They prefer the methods with a context: some of
-// scs's stores panic in the others.
-
-func (s store) find(ctx context.Context, key string) ([]byte, bool, error) {
-	if c, ok := s.scs.(interface {
-		FindCtx(context.Context, string) ([]byte, bool, error)
-	}); ok {
-		return c.FindCtx(ctx, key)
-	}
-	return s.scs.Find(key)
-}
-
-func (s store) commit(ctx context.Context, key string, row []byte, expires time.Time) error {
-	if c, ok := s.scs.(interface {
-		CommitCtx(context.Context, string, []byte, time.Time) error
-	}); ok {
-		return c.CommitCtx(ctx, key, row, expires)
-	}
-	return s.scs.Commit(key, row, expires)
 }

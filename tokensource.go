@@ -119,11 +119,7 @@ const (
 // The source is safe for concurrent use. It starts no goroutine before the
 // first call of Token, and has none when no fetch is under way.
 func NewTokenSource(key string, store TokenStore, fetch func(ctx context.Context, rejected Token) (Token, error)) TokenSource {
-	return newTokenSource(key, store, fetch, slog.Warn)
-}
-
-func newTokenSource(key string, store TokenStore, fetch func(context.Context, Token) (Token, error), warn func(msg string, args ...any)) *tokenSource {
-	return &tokenSource{key: key, store: store, fetch: fetch, warn: warn}
+	return &tokenSource{key: key, store: store, fetch: fetch, warn: slog.Warn}
 }
 
 type tokenSource struct {

@@ -291,7 +291,7 @@ func (c *checks) panel(o Options) {
 }
 
 func (c *checks) limits(l Limits) {
-	l = l.orDefault()
+	l = l.withDefaults()
 	for _, d := range []struct {
 		name               string
 		value, least, most time.Duration
