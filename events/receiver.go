@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -62,8 +63,10 @@ type Receiver struct {
 	middlewares []*wecom.Middleware
 	seen        seen
 	refusals    counter
-	later       later
-	hook        hook
+	members     queue[member]
+	directory   queue[struct{}]
+	hooks       queue[*Event]
+	onEvent     func(context.Context, Event) // may be nil
 	log         *slog.Logger
 }
 
@@ -75,7 +78,8 @@ type keys struct {
 // New checks o and returns a receiver, or nil and an error that lists every
 // mistake. It does no I/O and starts no goroutine.
 func New(o Options) (*Receiver, error) {
-	e := &Receiver{middlewares: slices.Clone(o.Middlewares), receiveIDs: slices.Clone(o.ReceiveIDs), log: o.Logger}
+	e := &Receiver{middlewares: slices.Clone(o.Middlewares), receiveIDs: slices.Clone(o.ReceiveIDs),
+		onEvent: o.OnEvent, log: cmp.Or(o.Logger, slog.Default())}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	add := func(name string, token, key wecom.Secret) {
@@ -105,11 +109,11 @@ func New(o Options) (*Receiver, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("events: these options cannot work:\n%w", errors.Join(errs...))
 	}
-	if e.log == nil {
-		e.log = slog.Default()
-	}
-	e.later.receiver = e
-	e.hook = hook{call: o.OnEvent, log: e.log}
+	e.members = queue[member]{handle: e.lookUp, max: 10_000, log: e.log,
+		full: "too many members changed at once; some were not looked up"}
+	e.directory = queue[struct{}]{handle: e.announce, max: 1}
+	e.hooks = queue[*Event]{handle: e.callHook, max: 1000, log: e.log,
+		full: "OnEvent is too slow; events were dropped"}
 	return e, nil
 }
 
@@ -193,8 +197,7 @@ func (e *Receiver) receive(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if e.seen.add(id) {
-			e.later.add(ev)
-			e.hook.add(ev)
+			e.follow(ev)
 		}
 	}
 	if _, suite := ev.Fields["InfoType"]; suite {
@@ -268,17 +271,10 @@ func (e *Receiver) open(q query, encrypted string) (message []byte, receiveID st
 // refuse says nothing to whoever asks, and writes one line a minute: the URL is public.
 func (e *Receiver) refuse(w http.ResponseWriter, r *http.Request, status int, cause error) {
 	if n, ok := e.refusals.count(time.Now()); ok {
-		e.logger().LogAttrs(r.Context(), slog.LevelWarn, "events: request refused",
+		cmp.Or(e.log, slog.Default()).LogAttrs(r.Context(), slog.LevelWarn, "events: request refused",
 			slog.String("method", r.Method), slog.Int("status", status), slog.String("cause", cause.Error()), slog.Int("since_last_line", n))
 	}
 	w.WriteHeader(status)
-}
-
-func (e *Receiver) logger() *slog.Logger {
-	if e.log == nil { // the zero Receiver
-		return slog.Default()
-	}
-	return e.log
 }
 
 // endSessions ends those of the event's member, in every app concerned at once:
@@ -297,21 +293,12 @@ func (e *Receiver) endSessions(ctx context.Context, ev Event) error {
 	for i, m := range targets {
 		wg.Go(func() {
 			errs[i] = errors.New("a panic")
-			defer e.survive()
+			defer survive(e.log, "a session store")
 			errs[i] = e.revoke(ctx, m, ev)
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// survive is deferred in goroutines of ours that call what is the program's: its
-// session store, transport and logger. A panic of theirs would end the program.
-func (e *Receiver) survive() {
-	if p := recover(); p != nil {
-		defer func() { _ = recover() }()
-		e.log.Error("events: a panic", slog.String("cause", fmt.Sprintf("%T", p)))
-	}
 }
 
 func (e *Receiver) revoke(ctx context.Context, m *wecom.Middleware, ev Event) error {
