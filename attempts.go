@@ -35,15 +35,6 @@ type attempts struct {
 	cookie cookieKind
 }
 
-// state returns what goes to WeCom and comes back.
-func (as *attempts) state(a attempt.Attempt) string { return as.keys.State(a) }
-
-// parseState returns the attempt that a state names, without what its cookie
-// alone holds. ok is false if the state is not one of ours.
-func (as *attempts) parseState(state string) (a attempt.Attempt, ok bool) {
-	return as.keys.ParseState(state)
-}
-
 // keep gives the browser the attempt's cookie and deletes the cookies of others
 // if they are too many.
 func (as *attempts) keep(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
@@ -110,7 +101,7 @@ func (as *attempts) isAnswer(r *http.Request) bool {
 	if !strings.Contains(r.URL.RawQuery, "state=") {
 		return false
 	}
-	_, ok := as.parseState(r.URL.Query().Get("state"))
+	_, ok := as.keys.ParseState(r.URL.Query().Get("state"))
 	return ok
 }
 

@@ -118,11 +118,11 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 
 // signIn turns the code into a session, once for all deliveries of one callback.
 func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
-	return m.exchanges.do(r.Context(), in.attempt.ID, in.code, m.callerOf(r), func(ctx context.Context) (session, bool, error) {
+	return m.exchanges.do(r.Context(), in.attempt.ID, in.code, m.callerOf(r), func(ctx context.Context) (outcome, error) {
 		began := time.Now()
-		fresh, good, err := m.admit(ctx, in.code)
+		o, err := m.admit(ctx, in.code)
 		m.observe(ctx, signInEvent(err, time.Since(began)))
-		return fresh, good, err
+		return o, err
 	})
 }
 
@@ -134,26 +134,26 @@ func (m *Middleware) callerOf(r *http.Request) caller {
 }
 
 // admit exchanges the code, asks whether the person may sign in, and only then
-// creates a session. good reports whether the code named somebody.
-func (m *Middleware) admit(ctx context.Context, code string) (fresh session, good bool, err error) {
+// creates a session.
+func (m *Middleware) admit(ctx context.Context, code string) (outcome, error) {
 	began := time.Now()
 	id, err := m.provider.Identify(ctx, code)
 	if err != nil {
-		return session{}, id.names(), err
+		return outcome{good: id.names()}, err
 	}
 	if id.app() != m.provider.App() || !id.names() {
-		return session{}, false, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
+		return outcome{}, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
 	}
 	// Not when the exchange ended: a revocation while WeCom answers must end this sign-in too.
 	id.AuthenticatedAt = began
 	if f := m.permit(ctx, m.authorize, id); f != nil {
-		return session{}, true, f
+		return outcome{good: true}, f
 	}
-	fresh, err = m.sessions.create(ctx, id)
+	fresh, err := m.sessions.create(ctx, id)
 	if err != nil {
-		return session{}, true, newFailure("session_store", err)
+		return outcome{good: true}, newFailure("session_store", err)
 	}
-	return fresh, true, nil
+	return outcome{fresh, true}, nil
 }
 
 // welcome gives the browser its new session and redirects to the page that it asked
@@ -237,7 +237,7 @@ func (m *Middleware) readPair(r *http.Request, code, state string) returned {
 		return returned{malformed: true}
 	}
 	in := returned{code: code}
-	if in.state, in.ours = m.attempts.parseState(state); in.ours {
+	if in.state, in.ours = m.attempts.keys.ParseState(state); in.ours {
 		in.attempt, in.hasCookie = m.attempts.find(r, in.state)
 	}
 	return in

@@ -72,10 +72,16 @@ type exchange struct {
 	by      caller
 	own     *tally // the caller's
 
-	done  chan struct{} // closed when fresh, err and ended are set
+	done chan struct{} // closed when outcome, err and at are set
+	outcome
+	err error
+	at  time.Time // when it ended
+}
+
+// An outcome is what a code led to.
+type outcome struct {
 	fresh session
-	err   error
-	at    time.Time // when it ended
+	good  bool // the code named somebody, whatever came of the sign-in
 }
 
 // A caller is whom a failed exchange is counted against.
@@ -104,9 +110,8 @@ func (t *tally) fail(now time.Time) {
 
 // do runs sign for the attempt, once, and returns its outcome to everybody who
 // asks within outcomeShared. sign has a deadline of its own: a browser that
-// leaves takes nobody with it. It reports whether the code was good, whatever came of
-// the sign-in. The caller must have checked that the browser holds the attempt's cookie.
-func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by caller, sign func(context.Context) (fresh session, good bool, err error)) (session, error) {
+// leaves takes nobody with it. The caller must have checked that the browser holds the attempt's cookie.
+func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by caller, sign func(context.Context) (outcome, error)) (session, error) {
 	began := time.Now()
 	timeout := time.NewTimer(x.timeout / 2)
 	defer timeout.Stop()
@@ -218,42 +223,35 @@ func (x *exchanges) leave() {
 	x.waiting--
 }
 
-func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, sign func(context.Context) (session, bool, error)) {
+func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, sign func(context.Context) (outcome, error)) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	type outcome struct {
-		fresh session
-		good  bool
-	}
-	foreign.Run("a sign-in", func() (o outcome, err error) {
-		o.fresh, o.good, err = sign(ctx)
-		return o, err
-	}, func(o outcome, err error) {
-		x.end(e, o.fresh, o.good, err)
+	foreign.Run("a sign-in", func() (outcome, error) { return sign(ctx) }, func(o outcome, err error) {
+		x.end(e, o, err)
 		close(e.done)
 	})
 }
 
 // end counts everything as failed that did not prove good. Of a code that was
 // not sent nothing is remembered.
-func (x *exchanges) end(e *exchange, fresh session, good bool, err error) {
+func (x *exchanges) end(e *exchange, o outcome, err error) {
 	now := time.Now()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e.fresh, e.err, e.at = fresh, err, now
+	e.outcome, e.err, e.at = o, err, now
 	e.own.running--
 	x.all.running--
-	if !good && unsent(err) {
+	if !o.good && unsent(err) {
 		x.attempts.Delete(e.attempt)
 		x.codes.Delete(e.code)
 	} else {
 		x.attempts.Put(e.attempt, e, now, exchangeKept)
 		x.codes.Put(e.code, struct{}{}, now, exchangeKept)
-		if !good {
+		if !o.good {
 			e.own.fail(now)
 			x.all.fail(now)
 		}
-		x.pauseFor(good, err, now)
+		x.pauseFor(o.good, err, now)
 	}
 	if e.own.running == 0 {
 		x.callers.Put(e.by.name, e.own, now, max(e.own.until.Sub(now), 0))

@@ -299,7 +299,7 @@ func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, a attempt.Att
 	}
 	m.observe(r.Context(), Event{Name: "start", Outcome: outcome})
 	return Attempt{
-		State: m.attempts.state(a), RedirectURI: m.site.callback,
+		State: m.attempts.keys.State(a), RedirectURI: m.site.callback,
 		Language: m.language(r), UserAgent: r.UserAgent(),
 	}
 }

@@ -183,7 +183,12 @@ type Limits struct {
 
 // withDefaults returns o, which is valid, with its defaults.
 func (o Options) withDefaults() Options {
-	o.Limits = o.Limits.withDefaults()
+	o.Limits = Limits{
+		SignIn:       cmp.Or(o.Limits.SignIn, 10*time.Second),
+		Call:         cmp.Or(o.Limits.Call, upstream.Timeout),
+		SessionStore: cmp.Or(o.Limits.SessionStore, 2*time.Second),
+		AnswerBytes:  cmp.Or(o.Limits.AnswerBytes, upstream.MaxAnswer),
+	}
 	o.SessionLifetime = cmp.Or(o.SessionLifetime, defaultLifetime)
 	o.Scope = cmp.Or(o.Scope, defaultScope)
 	o.Endpoints = Endpoints{
@@ -200,15 +205,6 @@ func (o Options) withDefaults() Options {
 		o.Observe = func(context.Context, Event) {}
 	}
 	return o
-}
-
-func (l Limits) withDefaults() Limits {
-	return Limits{
-		SignIn:       cmp.Or(l.SignIn, 10*time.Second),
-		Call:         cmp.Or(l.Call, upstream.Timeout),
-		SessionStore: cmp.Or(l.SessionStore, 2*time.Second),
-		AnswerBytes:  cmp.Or(l.AnswerBytes, upstream.MaxAnswer),
-	}
 }
 
 // A Page says which of WeCom's two sign-in pages a browser is sent to.

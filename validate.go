@@ -1,6 +1,7 @@
 package wecom
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -204,29 +205,9 @@ func isOwnPath(p, callback string) bool {
 }
 
 func (c *checks) sessions(o Options, callback *url.URL) {
-	lifetime := o.SessionLifetime
-	if lifetime == 0 {
-		lifetime = defaultLifetime
-	}
-	if lifetime < 0 {
-		c.bad("SessionLifetime %s is negative", lifetime)
-	} else if lifetime < time.Second {
-		c.bad("SessionLifetime %s: want a second at least; a number without a unit counts nanoseconds", lifetime)
-	}
-	if o.IdleTimeout > 0 && o.IdleTimeout < time.Second {
-		c.bad("IdleTimeout %s: want a second at least; a number without a unit counts nanoseconds", o.IdleTimeout)
-	}
-	if lifetime > maxLifetime {
-		c.bad("SessionLifetime %s: want a hundred years at most", lifetime)
-	}
-	if o.IdleTimeout < 0 || o.IdleTimeout > max(lifetime, 0) {
-		c.bad("IdleTimeout %s: want something between 0 and the session's lifetime, %s", o.IdleTimeout, lifetime)
-	}
-	if o.Recheck < 0 {
-		c.bad("Recheck %s is negative", o.Recheck)
-	} else if o.Recheck > 0 && o.Recheck < time.Second {
-		c.bad("Recheck %s: want a second at least; a number without a unit counts nanoseconds", o.Recheck)
-	}
+	c.duration("SessionLifetime", o.SessionLifetime, time.Second, maxLifetime)
+	c.duration("IdleTimeout", o.IdleTimeout, time.Second, cmp.Or(o.SessionLifetime, defaultLifetime))
+	c.duration("Recheck", o.Recheck, time.Second, maxLifetime)
 	if o.Sessions != nil {
 		if err := checkManager(o.Sessions, callback.Scheme == "https", callback.Path); err != nil {
 			*c = append(*c, err)
@@ -291,20 +272,17 @@ func (c *checks) panel(o Options) {
 }
 
 func (c *checks) limits(l Limits) {
-	l = l.withDefaults()
-	for _, d := range []struct {
-		name               string
-		value, least, most time.Duration
-	}{
-		{"SignIn", l.SignIn, 5 * time.Second, 30 * time.Second}, // a proxy in front gives up after a minute
-		{"Call", l.Call, time.Second / 10, time.Minute},
-		{"SessionStore", l.SessionStore, time.Second / 10, 10 * time.Second},
-	} {
-		if d.value < d.least || d.value > d.most {
-			c.bad("Limits.%s %s: want %s to %s; a number without a unit counts nanoseconds", d.name, d.value, d.least, d.most)
-		}
-	}
-	if n := l.AnswerBytes; n < 64<<10 || n > 64<<20 {
+	c.duration("Limits.SignIn", l.SignIn, 5*time.Second, 30*time.Second) // a proxy in front gives up after a minute
+	c.duration("Limits.Call", l.Call, time.Second/10, time.Minute)
+	c.duration("Limits.SessionStore", l.SessionStore, time.Second/10, 10*time.Second)
+	if n := l.AnswerBytes; n != 0 && (n < 64<<10 || n > 64<<20) {
 		c.bad("Limits.AnswerBytes %d: want %d to %d", n, 64<<10, 64<<20)
+	}
+}
+
+// duration checks a duration that is not 0.
+func (c *checks) duration(name string, d, least, most time.Duration) {
+	if d != 0 && (d < least || d > most) {
+		c.bad("%s %s: want %s to %s; a number without a unit counts nanoseconds", name, d, least, most)
 	}
 }
