@@ -1,6 +1,7 @@
 package tokenserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -143,58 +144,68 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Type", "application/json")
-	switch a.status {
+	status := http.StatusOK
+	var body any = struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
+	}{a.token.Reveal(), int64(a.life / time.Second)}
+	if refused, ok := refusals[a.outcome]; ok {
+		status = refused.status
+		body = struct {
+			Error   string `json:"error"`
+			Message string `json:"message"`
+		}{a.outcome, refused.message}
+	}
+	switch status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", seconds(a.retryAfter))
+		h.Set("Retry-After", seconds(pauseOf(a.err)))
 	}
-	w.WriteHeader(a.status)
-	_ = json.NewEncoder(w).Encode(a.body())
-	s.logAnswer(r, a)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+	s.logAnswer(r, a, status)
+}
+
+// refusals are the codes of the protocol.
+var refusals = map[string]struct {
+	status  int
+	message string
+}{
+	"query_not_allowed": {http.StatusBadRequest,
+		"Nothing may stand in the URL's query, since URLs end up in logs. A key that was sent there must be replaced."},
+	"method_not_allowed":     {http.StatusMethodNotAllowed, "Use POST."},
+	"unauthorized":           {http.StatusUnauthorized, "The key is missing or unknown."},
+	"unsupported_media_type": {http.StatusUnsupportedMediaType, "Use Content-Type: application/json."},
+	"too_large":              {http.StatusRequestEntityTooLarge, "The body has more than 4096 bytes."},
+	"bad_request": {http.StatusBadRequest,
+		`The body must be an object with "app" and perhaps "rejected_sha256", 64 lower-case hex digits.`},
+	"app_not_allowed": {http.StatusForbidden, "There is no such app, or not for this client."},
+	"unavailable":     {http.StatusServiceUnavailable, "There is no token at the moment."},
 }
 
 // An answer is what a request leads to.
 type answer struct {
-	status  int
-	outcome string // a code of the protocol, or what was done
-	message string
-
-	token      string
-	expiresIn  int64
-	retryAfter time.Duration
-
+	outcome     string // one of refusals, or what was done
+	token       wecom.Secret
+	life        time.Duration
 	client, app string // "" until known
 	err         error  // for the log
 }
 
-func (a answer) body() any {
-	if a.status == http.StatusOK {
-		return struct {
-			AccessToken string `json:"access_token"`
-			ExpiresIn   int64  `json:"expires_in"`
-		}{a.token, a.expiresIn}
-	}
-	return struct {
-		Error   string `json:"error"`
-		Message string `json:"message"`
-	}{a.outcome, a.message}
-}
-
-// answer decides. Nothing but one hash is spent on who is not known.
+// answer decides. It spends nothing but one hash on a client that is not known.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) answer {
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return answer{status: http.StatusBadRequest, outcome: "query_not_allowed",
-			message: "Nothing may stand in the URL's query, since URLs end up in logs. A key that was sent there must be replaced."}
+		return answer{outcome: "query_not_allowed"}
 	}
 	if r.Method != http.MethodPost {
-		return answer{status: http.StatusMethodNotAllowed, outcome: "method_not_allowed", message: "Use POST."}
+		return answer{outcome: "method_not_allowed"}
 	}
 	c := s.authenticate(r)
 	if c == nil {
-		return answer{status: http.StatusUnauthorized, outcome: "unauthorized", message: "The key is missing or unknown."}
+		return answer{outcome: "unauthorized"}
 	}
 	a := s.answerClient(w, r, c)
 	a.client = c.name
@@ -222,25 +233,22 @@ func (s *Server) authenticate(r *http.Request) *client {
 
 func (s *Server) answerClient(w http.ResponseWriter, r *http.Request, c *client) answer {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return answer{status: http.StatusUnsupportedMediaType, outcome: "unsupported_media_type", message: "Use Content-Type: application/json."}
+		return answer{outcome: "unsupported_media_type"}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return answer{status: http.StatusRequestEntityTooLarge, outcome: "too_large", message: "The body has more than 4096 bytes."}
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return answer{outcome: "too_large"}
 	}
 	name, rejected, ok := parse(body)
 	if err != nil || !ok {
-		return answer{status: http.StatusBadRequest, outcome: "bad_request",
-			message: `The body must be an object with "app" and perhaps "rejected_sha256", 64 lower-case hex digits.`}
+		return answer{outcome: "bad_request"}
 	}
 	wanted := s.apps[name]
-	if wanted == nil || !slices.Contains(c.apps, name) {
-		a := answer{status: http.StatusForbidden, outcome: "app_not_allowed", message: "There is no such app, or not for this client."}
-		if wanted != nil {
-			a.app = name // otherwise it may be anything, even the key
-		}
-		return a
+	if wanted == nil { // the name may be anything, even the key
+		return answer{outcome: "app_not_allowed"}
+	}
+	if !slices.Contains(c.apps, name) {
+		return answer{outcome: "app_not_allowed", app: name}
 	}
 
 	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
@@ -257,10 +265,9 @@ func (s *Server) answerClient(w http.ResponseWriter, r *http.Request, c *client)
 		err = errors.New("the source returned an expired token")
 	}
 	if err != nil {
-		return answer{status: http.StatusServiceUnavailable, outcome: "unavailable", message: "There is no token at the moment.",
-			retryAfter: pauseOf(err), app: name, err: err}
+		return answer{outcome: "unavailable", app: name, err: err}
 	}
-	return answer{status: http.StatusOK, outcome: outcome, token: token.Value.Reveal(), expiresIn: int64(life / time.Second), app: name}
+	return answer{outcome: outcome, token: token.Value, life: life, app: name}
 }
 
 // parse reads a request's body.
@@ -347,16 +354,12 @@ func (a *app) report(t wecom.Token) (outcome string) {
 	return "report_had_no_effect"
 }
 
-func (s *Server) logAnswer(r *http.Request, a answer) {
-	log := s.log
-	if log == nil {
-		log = slog.Default()
-	}
+func (s *Server) logAnswer(r *http.Request, a answer, status int) {
 	level := slog.LevelInfo
-	if a.status != http.StatusOK || strings.HasPrefix(a.outcome, "report") {
+	if status != http.StatusOK || strings.HasPrefix(a.outcome, "report") {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.Int("status", a.status), slog.String("outcome", a.outcome), slog.String("remote", r.RemoteAddr)}
+	attrs := []slog.Attr{slog.Int("status", status), slog.String("outcome", a.outcome), slog.String("remote", r.RemoteAddr)}
 	if a.client != "" {
 		attrs = append(attrs, slog.String("client", a.client))
 	}
@@ -366,7 +369,7 @@ func (s *Server) logAnswer(r *http.Request, a answer) {
 	if a.err != nil {
 		attrs = append(attrs, slog.Any("error", a.err))
 	}
-	log.LogAttrs(r.Context(), level, "wecom: token server", attrs...)
+	cmp.Or(s.log, slog.Default()).LogAttrs(r.Context(), level, "wecom: token server", attrs...)
 }
 
 // pauseOf returns the pause that err asks for, cut to a minute. Its type is not ours and may panic.

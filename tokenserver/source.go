@@ -71,8 +71,7 @@ func NewSource(c SourceConfig) (*Source, error) {
 	if c.Transport == nil {
 		c.Transport = upstream.NewTransport()
 	}
-	r := &remote{SourceConfig: c}
-	return &Source{wecom.NewTokenSource("tokenserver:"+c.App, nil, r.fetch)}, nil
+	return &Source{wecom.NewTokenSource("tokenserver:"+c.App, nil, remote(c).fetch)}, nil
 }
 
 var errZero = errors.New("tokenserver: no server: use NewSource")
@@ -92,10 +91,10 @@ func (s *Source) Invalidate(rejected wecom.Token) {
 	}
 }
 
-// A remote makes the calls.
-type remote struct{ SourceConfig }
+// A remote makes the calls to a server.
+type remote SourceConfig
 
-func (r *remote) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
+func (r remote) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
 	for try := 1; ; try++ {
 		t, err := r.ask(ctx, rejected)
 		if err != nil {
@@ -111,7 +110,7 @@ func (r *remote) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, 
 }
 
 // ask makes one call.
-func (r *remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
+func (r remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
 	request := struct {
 		App      string `json:"app"`
 		Rejected string `json:"rejected_sha256,omitempty"`
@@ -124,7 +123,7 @@ func (r *remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, er
 		return wecom.Token{}, err
 	}
 	start := time.Now() // a token must not be thought to live longer than it does
-	text, err := upstream.Do(ctx, keyed{r.Transport, r.Key}, upstream.Request{
+	text, err := upstream.Do(ctx, r, upstream.Request{
 		Method: http.MethodPost, URL: r.URL, Body: body, Hide: upstream.Hidden{r.Key.Reveal(), rejected.Value.Reveal()},
 	})
 	if err != nil {
@@ -145,16 +144,11 @@ func (r *remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, er
 
 const maxLife = 86400 // seconds; NewTokenSource cuts it further
 
-// keyed adds the key to requests, and makes errors of answers without a token.
-type keyed struct {
-	next http.RoundTripper
-	key  wecom.Secret
-}
-
-func (k keyed) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+k.key.Reveal())
-	resp, err := k.next.RoundTrip(r)
+// RoundTrip adds the key to a request, and makes an error of an answer without a token.
+func (r remote) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+r.Key.Reveal())
+	resp, err := r.Transport.RoundTrip(req)
 	if err != nil || resp == nil || resp.StatusCode == http.StatusOK {
 		return resp, err
 	}
