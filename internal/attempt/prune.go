@@ -15,74 +15,59 @@ type Cookie struct{ Name, Value string }
 func (c Cookie) size() int { return len(c.Name) + len("=") + len(c.Value) + len("; ") }
 
 // Prune returns the names of the cookies to delete so that the attempts of a
-// browser, incoming included, stay under 1800 bytes. have is what the browser sent, cookies that
-// are no attempts among it; they neither count nor are they dropped. First go those
-// that verify under none of the keys, that carry another attempt's name, or
-// whose name came twice, then the spent ones, then the rest, the oldest first. incoming replaces a
-// cookie of its name. Each name is returned once.
+// browser, incoming included, stay under 1800 bytes. have is what the browser sent; cookies in it that
+// are no attempts neither count nor are dropped. First go those that verify under none
+// of the keys, that carry another attempt's name, or whose name came twice, then the
+// spent ones, then the rest, the oldest first. incoming replaces a cookie of its name.
+// Each name is returned once.
 func (k *Keys) Prune(prefix string, have []Cookie, incoming Cookie) (drop []string) {
 	total := incoming.size()
+	times := map[string]int{}
+	var held []heldCookie
 	for _, c := range have {
 		if IsName(prefix, c.Name) && c.Name != incoming.Name {
 			total += c.size()
+			times[c.Name]++
+			held = append(held, heldCookie{Cookie: c})
 		}
 	}
 	if total < maxTotal {
 		return nil
 	}
-
-	held := k.heldBy(prefix, have, incoming.Name)
-	slices.SortFunc(held, heldAttempt.compare)
+	for i, h := range held {
+		a, ok := k.ParseCookie(h.Value)
+		switch {
+		case !ok || a.Name(prefix) != h.Name || times[h.Name] > 1:
+		case a.Spent:
+			held[i].rank, held[i].started = rankSpent, a.Started.Unix()
+		default:
+			held[i].rank, held[i].started = rankPending, a.Started.Unix()
+		}
+	}
+	slices.SortStableFunc(held, func(a, b heldCookie) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.started, b.started))
+	})
 	for _, h := range held {
 		if total < maxTotal {
 			break
 		}
-		total -= h.size
-		drop = append(drop, h.name)
+		total -= h.size()
+		if !slices.Contains(drop, h.Name) {
+			drop = append(drop, h.Name)
+		}
 	}
 	return drop
 }
 
-// A heldAttempt is what a browser holds under one name.
-type heldAttempt struct {
-	name    string
-	size    int // of all cookies with this name
-	rank    int // the lower, the sooner it goes
+// A heldCookie is an attempt that the browser holds. The lower its rank, the sooner it goes.
+type heldCookie struct {
+	Cookie
+	rank    int
 	started int64
 }
 
 const (
-	rankInvalid = iota
+	_ = iota // invalid
 	rankSpent
 	rankPending
 )
-
-func (h heldAttempt) compare(other heldAttempt) int {
-	return cmp.Or(cmp.Compare(h.rank, other.rank), cmp.Compare(h.started, other.started))
-}
-
-// heldBy lists the attempts in have but for the one named except.
-func (k *Keys) heldBy(prefix string, have []Cookie, except string) []heldAttempt {
-	var held []heldAttempt
-	at := make(map[string]int)
-	for _, c := range have {
-		if !IsName(prefix, c.Name) || c.Name == except {
-			continue
-		}
-		if i, twice := at[c.Name]; twice {
-			held[i].size += c.size()
-			held[i].rank, held[i].started = rankInvalid, 0
-			continue
-		}
-		h := heldAttempt{name: c.Name, size: c.size()}
-		if a, ok := k.ParseCookie(c.Value); ok && a.Name(prefix) == c.Name {
-			h.rank, h.started = rankPending, a.Started.Unix()
-			if a.Spent {
-				h.rank = rankSpent
-			}
-		}
-		at[c.Name] = len(held)
-		held = append(held, h)
-	}
-	return held
-}

@@ -18,22 +18,7 @@ type queue struct {
 }
 
 func (t *turns) take(ctx context.Context, key string) (leave func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	q := t.join(key)
-	select {
-	case q.turn <- struct{}{}:
-		return func() { <-q.turn; t.part(key, q) }, nil
-	case <-ctx.Done():
-		t.part(key, q)
-		return nil, ctx.Err()
-	}
-}
-
-func (t *turns) join(key string) *queue {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	q := t.queues[key]
 	if q == nil {
 		if t.queues == nil {
@@ -43,13 +28,22 @@ func (t *turns) join(key string) *queue {
 		t.queues[key] = q
 	}
 	q.members++
-	return q
-}
-
-func (t *turns) part(key string, q *queue) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if q.members--; q.members == 0 {
-		delete(t.queues, key)
+	t.mu.Unlock()
+	part := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if q.members--; q.members == 0 {
+			delete(t.queues, key)
+		}
 	}
+	if err = ctx.Err(); err == nil {
+		select {
+		case q.turn <- struct{}{}:
+			return func() { <-q.turn; part() }, nil
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	part()
+	return nil, err
 }
