@@ -19,6 +19,7 @@ type response struct {
 	status   int
 	size     int64
 	user     string
+	query    string // of another proxy that asks: who may pass
 	proxied  bool
 	gone     bool // the client left before there was an answer
 	bodiless bool // the answer is for a HEAD that another proxy asks about by a GET

@@ -29,6 +29,7 @@ var all = slices.Concat(envoptions.Variables{
 	// Such people have no user id, and the program behind gets nothing else.
 	return v.Option == "AllowOutsiders" || v.Option == "AllowLinkedCorps"
 }), envoptions.Variables{
+	{Name: "WECOM_RULES", Usage: "YAML file that says who may open which path of the upstream; read again on SIGHUP"},
 	{Name: "WECOM_SESSION_STORE", Default: "memory", Usage: "memory, sqlite:PATH, redis://HOST:PORT/DB (?master_name=NAME: Sentinel, ?addr=HOST:PORT: Cluster) or postgres://…"},
 	{Name: "WECOM_TOKEN_STORE", Option: "TokenStore", Default: "memory", Usage: "memory, file:FOLDER, sqlite:PATH or redis://HOST:PORT/DB (as for WECOM_SESSION_STORE)"},
 	{Name: "WECOM_EVENT_TOKEN", Option: "Token", Usage: "Token of the admin console's page 设置API接收; with the next one, WeCom's events at /wecom/events end sessions", Secret: true},
@@ -179,6 +180,9 @@ type config struct {
 	upstream *url.URL // nil: none
 	callback *url.URL // nil if CallbackURL is unusable
 
+	rulesFile string
+	rules     rules // nil: no file
+
 	sessionStore, tokenStore           string
 	upstreamTimeout, shutdownTimeout   time.Duration
 	eventToken, eventKey               wecom.Secret
@@ -236,6 +240,7 @@ func (s settings) parse() (config, mistakes) {
 		}
 	}
 	c.parseUpstream(v["WECOM_UPSTREAM"], &wrong)
+	c.parseRules(v["WECOM_RULES"], &wrong)
 	if c.CallbackURL != "" {
 		c.parseCallback(&wrong)
 	}
@@ -262,6 +267,23 @@ func (c *config) parseUpstream(s string, wrong *mistakes) {
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return err == nil && n > 0
+}
+
+func (c *config) parseRules(file string, wrong *mistakes) {
+	if file == "" {
+		return
+	}
+	if c.upstream == nil && !wrong.has("WECOM_UPSTREAM") {
+		wrong.add("WECOM_RULES", "is for WECOM_UPSTREAM: another proxy asks with ?users=, departments=, tags= or members=")
+		return
+	}
+	read, err := readRules(file)
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			wrong.add("WECOM_RULES", "%s", line)
+		}
+	}
+	c.rulesFile, c.rules = file, read
 }
 
 func (c *config) parseCallback(wrong *mistakes) {

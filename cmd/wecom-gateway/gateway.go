@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,8 @@ import (
 // A gateway answers every request that reaches the program.
 type gateway struct {
 	auth     *wecom.Middleware
+	rules    atomic.Pointer[rules]  // nil: none
+	asked    conditions             // of other proxies
 	own      http.Handler           // the middleware's routes, and 404 for what is like them
 	app      http.Handler           // what is protected
 	events   http.Handler           // what WeCom posts; nil: nothing
@@ -64,8 +67,11 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stor
 		g.proxy = g.newProxy(c)
 		g.below = strings.Trim(c.upstream.Path, "/") != ""
 	}
+	if c.rules != nil {
+		g.rules.Store(&c.rules)
+	}
 	g.app = auth.Handler(http.HandlerFunc(g.pass))
-	g.forward = auth.Handler(http.HandlerFunc(admit))
+	g.forward = auth.Handler(http.HandlerFunc(g.admit))
 	g.session = auth.Optional(http.HandlerFunc(g.sessionOnly))
 	return g
 }
@@ -90,15 +96,21 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case "readyz":
 		g.health(w, r, !g.stopping.Load() && g.storeAnswers(r))
 	case "auth":
+		w.query = r.URL.RawQuery
 		g.session.ServeHTTP(w, g.asPage(r, http.MethodGet, ""))
 	case "forward":
+		w.query = r.URL.RawQuery
 		g.forwardAuth(w, r)
 	case "login":
 		g.login(w, r)
 	case "events":
 		g.events.ServeHTTP(w, r)
 	case "app":
-		g.app.ServeHTTP(w, r)
+		if rules := g.rules.Load(); rules != nil {
+			g.byRule(w, r, *rules)
+		} else {
+			g.app.ServeHTTP(w, r)
+		}
 	default:
 		g.own.ServeHTTP(w, r)
 	}
@@ -184,8 +196,22 @@ func climbs(p string) bool {
 	return slices.Contains(strings.Split(p, "/"), "..")
 }
 
-// admit tells another proxy who is signed in.
-func admit(w http.ResponseWriter, r *http.Request) {
+// admit tells another proxy who is signed in, if its query lets them pass.
+func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
+	may, err := g.asked.authorizer(note(w).query)
+	switch {
+	case err != nil && !(errors.Is(err, errForeign) && passedOn(r, note(w).query)):
+		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
+		(&wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}).ServeHTTP(w, r)
+	case may != nil:
+		g.auth.Require(may)(http.HandlerFunc(tell)).ServeHTTP(w, r)
+	default:
+		tell(w, r)
+	}
+}
+
+// tell says who is signed in.
+func tell(w http.ResponseWriter, r *http.Request) {
 	id, _ := wecom.FromContext(r.Context())
 	note(w).user = id.UserID
 	for _, h := range identityHeaders(id) {
@@ -198,7 +224,7 @@ func admit(w http.ResponseWriter, r *http.Request) {
 // sessionOnly answers nginx's auth_request, which knows 2xx, 401 and 403.
 func (g *gateway) sessionOnly(w http.ResponseWriter, r *http.Request) {
 	if _, ok := wecom.FromContext(r.Context()); ok {
-		admit(w, r)
+		g.admit(w, r)
 		return
 	}
 	(&wecom.Failure{Status: http.StatusUnauthorized, Code: "login_required", LoginURL: g.auth.LoginURL("")}).ServeHTTP(w, r)

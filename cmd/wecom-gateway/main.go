@@ -100,6 +100,14 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		ErrorLog:          errorLog,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
+	if c.rules != nil {
+		hangUps := make(chan os.Signal, 1)
+		signal.Notify(hangUps, syscall.SIGHUP)
+		defer signal.Stop(hangUps)
+		reloading, stop := context.WithCancel(ctx)
+		defer stop()
+		go g.reload(reloading, hangUps, c.rulesFile)
+	}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
 	log.Info("the gateway listens", "addr", listener.Addr().String(), "callback", c.CallbackURL, "version", version())

@@ -98,10 +98,10 @@ func (b *body) Read(p []byte) (int, error) {
 // the client claims. Our own headers come last.
 func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 	in, out := pr.In, pr.Out
-	trusted := g.trusts(in)
+	trusted, ruled := g.trusts(in), g.rules.Load() != nil
 	for name := range out.Header {
 		plain := plainName(name)
-		if isIdentity(plain) || isForwarding(plain) && (!trusted || name != textproto.CanonicalMIMEHeaderKey(plain)) {
+		if isIdentity(plain) || isForwarding(plain) && (!trusted || name != textproto.CanonicalMIMEHeaderKey(plain)) || ruled && namesPath(plain) {
 			delete(out.Header, name)
 		}
 	}
@@ -168,6 +168,11 @@ func isForwarding(plain string) bool {
 		return true
 	}
 	return strings.HasPrefix(plain, "x-forwarded") || strings.HasPrefix(plain, "x-original-")
+}
+
+// namesPath says whether some programs believe a header instead of the path that a rule saw.
+func namesPath(plain string) bool {
+	return strings.HasPrefix(plain, "x-original-") || strings.HasPrefix(plain, "x-rewrite-")
 }
 
 // dropOwnCookies takes our cookies out of a request: who has them is signed in.

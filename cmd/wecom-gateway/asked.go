@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wecomauth/wecom"
+)
+
+// Another proxy asks with a query such as departments=3&tags=7 who may pass: it is
+// the proxy's configuration, one for each of its routes.
+
+// conditions keeps the authorizers of queries, and what these remember of people.
+type conditions struct {
+	mu      sync.Mutex
+	byQuery map[string]wecom.Authorizer
+}
+
+// maxQueries is more than operators write. Whoever is signed in may ask with others.
+const maxQueries = 256
+
+// authorizer returns nil if everybody who is signed in may pass.
+func (cs *conditions) authorizer(query string) (wecom.Authorizer, error) {
+	if query == "" {
+		return nil, nil
+	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if may, ok := cs.byQuery[query]; ok {
+		return may, nil
+	}
+	c, err := readQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	may, err := c.authorizer()
+	if err != nil {
+		return nil, err
+	}
+	if len(cs.byQuery) == maxQueries || cs.byQuery == nil {
+		cs.byQuery = map[string]wecom.Authorizer{}
+	}
+	cs.byQuery[query] = may
+	return may, nil
+}
+
+var (
+	errForeign = errors.New("none of users, departments, tags and members is in it")
+	parts      = []string{"users", "departments", "tags", "members"}
+)
+
+// readQuery takes each part once and nothing else: what is misspelt would let
+// everybody in, and what comes twice may come from a browser.
+func readQuery(query string) (c condition, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil || len(query) > 1000 {
+		return c, errors.New("it cannot be read")
+	}
+	known := 0
+	for _, name := range parts {
+		if given := values[name]; given != nil {
+			if len(given) > 1 || strings.TrimSpace(given[0]) == "" {
+				return c, fmt.Errorf("want %s once, with a value", name)
+			}
+			known++
+		}
+	}
+	switch {
+	case known == 0:
+		return c, errForeign
+	case known < len(values):
+		return c, fmt.Errorf("want nothing but %v in it", parts)
+	}
+	// What is between commas is told apart where the variables' values are.
+	return condition{values.Get("members"), values["users"], values["departments"], values["tags"]}, nil
+}
+
+// passedOn says whether query is that of the page which the proxy asks about. Caddy
+// passes it on unless the uri in its configuration has a question mark.
+func passedOn(r *http.Request, query string) bool {
+	return slices.ContainsFunc(slices.Concat(r.Header["X-Forwarded-Uri"], r.Header["X-Original-Uri"]), func(said string) bool {
+		_, asked, _ := strings.Cut(said, "?")
+		return asked == query
+	})
+}
