@@ -166,9 +166,7 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	case isOwn:
 		m.serveOwn(w, r.WithContext(ctx), m.routes[route], s)
 	case s.live():
-		if m.rechecks != nil {
-			m.recheck(r, s)
-		}
+		m.recheck(ctx, s.id)
 		varyByCookie(w.Header())
 		next.ServeHTTP(w, r.WithContext(&identityContext{ctx, s.id, &m.site}))
 	case required:

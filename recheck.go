@@ -3,7 +3,6 @@ package wecom
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -23,18 +22,18 @@ type rechecks struct {
 	recent forget.Map[string, struct{}] // the people who need no look-up yet, by key
 }
 
-// recheck starts a look-up of the session's person if one is due. The sessions of
+// recheck starts a look-up of a session's person if one is due. The sessions of
 // a person who may not sign in any more are revoked; they end at the next request. If
 // the look-up fails, nobody is logged out.
-func (m *Middleware) recheck(r *http.Request, s session) {
-	if !m.rechecks.due(s.id.Key(), s.id.AuthenticatedAt) {
+func (m *Middleware) recheck(ctx context.Context, id *Identity) {
+	if m.rechecks == nil || !m.rechecks.due(id.Key(), id.AuthenticatedAt) {
 		return
 	}
-	ctx := context.WithoutCancel(r.Context())
+	ctx = context.WithoutCancel(ctx)
 	go foreign.Run("a recheck", func() (struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, m.rechecks.timeout)
 		defer cancel()
-		return struct{}{}, m.lookUpAgain(ctx, *s.id)
+		return struct{}{}, m.lookUpAgain(ctx, *id)
 	}, func(_ struct{}, err error) {
 		<-m.rechecks.slots
 		if err == nil {

@@ -63,6 +63,26 @@ func (m *Middleware) RevokeAll(ctx context.Context) error {
 	return m.sessions.revoke(ctx, everybody)
 }
 
+// Revoked reports whether the sessions of id's person that began at
+// id.AuthenticatedAt are ended by [Middleware.Revoke] or [Middleware.RevokeAll]. It is for
+// what a program made from a session and uses without the browser, such as a token: ask before
+// each use. id is what [FromContext] returned then; one of another app counts as revoked. A
+// logout is no revocation. Revoked also looks the person up again if Options.Recheck says that
+// it is time. An error says that the store could not tell.
+func (m *Middleware) Revoked(ctx context.Context, id Identity) (bool, error) {
+	if m.sessions == nil {
+		return true, errZeroMiddleware
+	}
+	if !id.names() || id.app() != m.sessions.app {
+		return true, nil
+	}
+	gone, err := m.sessions.isRevoked(ctx, session{id: &id})
+	if err == nil && !gone {
+		m.recheck(ctx, &id)
+	}
+	return gone, err
+}
+
 // DirectoryChanged makes the authorizers of package allow fetch departments and
 // tags anew: at once in this process, and within a second in others that share
 // the session store and have sessions in use. An error says that the others were

@@ -265,6 +265,51 @@ func TestT26_RevocationLastsAsLongAsTheSessions(t *testing.T) {
 	})
 }
 
+// What a program made from a session ends with it: here, on another replica, and when a
+// recheck finds that the person left, though no browser of theirs comes any more.
+func TestT26_Revoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const every = 10 * time.Minute
+		store := newTestStore()
+		w := newWorld(t, recheckEvery(every), func(o *wecom.Options) { o.SessionStore = store })
+		replica := newWorld(t, func(o *wecom.Options) { *o = w.fake.Options(site + "/wecom/callback"); o.SessionStore = store })
+		of := func(user string) (id wecom.Identity) {
+			res := w.signedIn(user).Fetch("GET", "/wecom/session", "")
+			require.NoError(t, res.JSON(&id))
+			return id
+		}
+		zhangsan, lisi := of("zhangsan"), of("lisi")
+		revoked := func(m *wecom.Middleware, id wecom.Identity) bool {
+			t.Helper()
+			gone, err := m.Revoked(t.Context(), id)
+			require.NoError(t, err)
+			return gone
+		}
+		assert.False(t, revoked(w.auth, zhangsan))
+		assert.False(t, revoked(replica.auth, zhangsan))
+		require.NoError(t, w.auth.Revoke(t.Context(), zhangsan))
+		assert.True(t, revoked(w.auth, zhangsan))
+		time.Sleep(1100 * time.Millisecond)
+		assert.True(t, revoked(replica.auth, zhangsan))
+		assert.False(t, revoked(replica.auth, lisi))
+		assert.False(t, revoked(w.auth, of("zhangsan")), "who signed in since")
+
+		w.fake.RemoveMember("lisi")
+		time.Sleep(every)
+		assert.False(t, revoked(w.auth, lisi))
+		synctest.Wait()
+		assert.True(t, revoked(w.auth, lisi))
+
+		other := zhangsan
+		other.AppID = "1000099"
+		assert.True(t, revoked(w.auth, other), "another app's")
+		assert.True(t, revoked(w.auth, wecom.Identity{}))
+		var zero wecom.Middleware
+		_, err := zero.Revoked(t.Context(), lisi)
+		assert.Error(t, err)
+	})
+}
+
 func TestRevokeNobody(t *testing.T) {
 	w := newWorld(t)
 	b := w.signedIn("zhangsan")

@@ -402,6 +402,36 @@ var texts = map[string]struct {
 			button:  "Try again",
 		},
 	},
+	"client_unknown": { // these two are the issuer's, and are read by who sets a client up
+		tone: Error,
+		zh: wording{
+			title:   "这个系统尚未接入",
+			message: "要登录的系统所用的客户端 ID 没有登记。",
+			advice:  "请把本页的参考编号告诉管理员，由管理员核对两边的客户端 ID。",
+			button:  "返回首页",
+		},
+		en: wording{
+			title:   "This system is not connected",
+			message: "The system that sent you here uses a client ID that is not registered.",
+			advice:  "Please give your administrator the reference on this page, to compare the client ID on both sides.",
+			button:  "Go to the home page",
+		},
+	},
+	"redirect_unknown": {
+		tone: Error,
+		zh: wording{
+			title:   "回调地址没有登记",
+			message: "要登录的系统给出的回调地址与登记的不完全一致，因此不会跳转过去。",
+			advice:  "请把本页的参考编号告诉管理员，由管理员逐字符核对两边的回调地址。",
+			button:  "返回首页",
+		},
+		en: wording{
+			title:   "The redirect URI is not registered",
+			message: "The system that sent you here gave a redirect URI that differs from the registered ones, so you are not sent there.",
+			advice:  "Please give your administrator the reference on this page, to compare the redirect URI on both sides, letter by letter.",
+			button:  "Go to the home page",
+		},
+	},
 	"signed_out": {
 		tone: Good,
 		zh: wording{

@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -15,7 +16,7 @@ var codes = []string{
 	"login_required", "method_not_allowed", "prefetch_refused", "bad_callback", "bad_state", "signin_refused", "attempt_lost",
 	"session_not_stuck", "code_rejected", "outsider", "linked_corp", "snapshot_user", "not_allowed", "setup_fault", "callback_mismatch",
 	"wecom_unavailable", "busy", "session_store", "too_many_attempts", "cross_origin", "bad_request", "not_found", "internal",
-	"signed_out", "choose", "form_not_sent", "session_ended", "upstream_unavailable",
+	"signed_out", "choose", "form_not_sent", "session_ended", "upstream_unavailable", "client_unknown", "redirect_unknown",
 }
 
 // ofCode is the page that a code gets.
@@ -77,7 +78,7 @@ func TestTextForWeixin(t *testing.T) {
 		for lang, wecom := range map[string]string{"zh": "企业微信", "en": "WeCom"} {
 			title, message, advice, button, ok := pages.TextFor("weixin", lang, code)
 			require.True(t, ok)
-			if code != "outsider" && code != "linked_corp" && code != "upstream_unavailable" { // only WeCom and its gateway have these
+			if !slices.Contains([]string{"outsider", "linked_corp", "upstream_unavailable", "client_unknown", "redirect_unknown"}, code) { // only WeCom, its gateway and its issuer have these
 				assert.NotContains(t, title+message+advice+button, wecom, code)
 				assert.NotContains(t, title+message+advice+button, "可见范围", code)
 				assert.NotContains(t, title+message+advice+button, "visible range", code)
