@@ -120,7 +120,9 @@ var parameters = []string{
 	"state", "nonce", "scope", "response_type", "response_mode", "prompt", "max_age", "id_token_hint", "code_challenge", "code_challenge_method",
 }
 
-func isBase64URL(s string) bool { return strings.Trim(s, unreserved) == "" && !strings.ContainsAny(s, ".~") }
+func isBase64URL(s string) bool {
+	return strings.Trim(s, unreserved) == "" && !strings.ContainsAny(s, ".~")
+}
 
 // A waiting request is one that does not fit into a return path, or that wants a
 // sign-in later than Since. It names nobody.

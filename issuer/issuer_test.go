@@ -47,7 +47,9 @@ func TestSignIn(t *testing.T) {
 // Everything that a client gets.
 func TestTokens(t *testing.T) {
 	w := newWorld(t, func(o *options) {
-		o.issuer.Groups = func(_ context.Context, id wecom.Identity) ([]string, error) { return []string{"公司/研发部", "2"}, nil }
+		o.issuer.Groups = func(_ context.Context, id wecom.Identity) ([]string, error) {
+			return []string{"公司/研发部", "2"}, nil
+		}
 		o.issuer.Email = []string{"{biz_mail}", "{user_id}@corp.example"}
 	})
 	b := w.signedIn("zhangsan")
@@ -133,7 +135,9 @@ func (p oneProvider) Identify(context.Context, string) (wecom.Identity, error) {
 // Groups that cannot be told are left out; the sign-in goes on.
 func TestGroupsFail(t *testing.T) {
 	w := newWorld(t, func(o *options) {
-		o.issuer.Groups = func(context.Context, wecom.Identity) ([]string, error) { return []string{"half"}, errors.New("WeCom is away") }
+		o.issuer.Groups = func(context.Context, wecom.Identity) ([]string, error) {
+			return []string{"half"}, errors.New("WeCom is away")
+		}
 	})
 	got := w.token(form(w.code(w.signedIn("zhangsan"))))
 	claims, err := w.verify("grafana", got.IDToken)

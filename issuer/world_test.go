@@ -66,6 +66,8 @@ var (
 	ecKey  = sync.OnceValue(func() *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); return k })
 )
 
+func ecKey2() *ecdsa.PrivateKey { k, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader); return k }
+
 // A world is a fake WeCom, a middleware and the issuer before it.
 type world struct {
 	*testing.T
