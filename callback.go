@@ -126,6 +126,18 @@ func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
 	})
 }
 
+func signInEvent(err error, took time.Duration) Event {
+	e := Event{Name: "signin", Outcome: "ok", ErrCode: errCode(err), Duration: took}
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrStartOver):
+		e.Outcome = "start_over"
+	default:
+		e.Outcome = asFailure(err).Code
+	}
+	return e
+}
+
 func (m *Middleware) callerOf(r *http.Request) caller {
 	if mark, ok := m.attempts.mark(r); ok {
 		return caller{"mark " + mark, true}

@@ -59,7 +59,7 @@ func (m *Middleware) Check(ctx context.Context) error {
 	}
 	p, ok := m.provider.(*corpApp)
 	if !ok {
-		if p, ok := m.provider.(checker); ok {
+		if p, ok := m.provider.(interface{ Check(context.Context) error }); ok {
 			return p.Check(ctx)
 		}
 		return nil

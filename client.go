@@ -14,7 +14,6 @@ import (
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
-	"github.com/wecomauth/wecom/internal/tokenkey"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -29,53 +28,11 @@ type Client struct {
 	secret    Secret
 	api       string // base URL without a slash at its end
 	transport http.RoundTripper
-	limits    Limits
+	timeout   time.Duration // of one request
+	maxAnswer int64         // bytes
 	tokens    TokenSource
 
 	corpTicket, appTicket TokenSource // of the JS-SDK; nil on other platforms
-}
-
-// newClient makes a client from options that are valid and have their defaults.
-func newClient(o Options) *Client {
-	c := &Client{
-		app:       App{Provider: errcode.WeCom, CorpID: o.CorpID, AppID: o.AgentID},
-		secret:    o.Secret,
-		api:       o.Endpoints.API,
-		transport: o.Transport,
-		limits:    o.Limits,
-		tokens:    o.TokenSource,
-	}
-	if o.Provider != nil {
-		c.app = o.Provider.App()
-	}
-	if c.tokens == nil {
-		c.tokens = c.newSource(o, "", func(ctx context.Context, _ Token) (Token, error) {
-			began := time.Now()
-			t, err := c.fetchToken(ctx)
-			e := Event{Name: "token", Outcome: "ok", ErrCode: errCode(err), Duration: time.Since(began)}
-			if err != nil {
-				e.Outcome = "failed"
-			}
-			o.Observe(ctx, e)
-			return t, err
-		})
-	}
-	if o.Provider == nil {
-		c.corpTicket = c.newSource(o, "-jsapi", func(ctx context.Context, _ Token) (Token, error) {
-			return c.fetchTicket(ctx, "get_jsapi_ticket", nil)
-		})
-		c.appTicket = c.newSource(o, "-agent-config", func(ctx context.Context, _ Token) (Token, error) {
-			return c.fetchTicket(ctx, "ticket/get", url.Values{"type": {"agent_config"}})
-		})
-	}
-	return c
-}
-
-// newSource returns a source of the app's tokens, or of its tickets of one kind, with
-// a key of its own, or a store would take one ticket for another, or for the token.
-func (c *Client) newSource(o Options, kind string, fetch func(context.Context, Token) (Token, error)) TokenSource {
-	key := tokenkey.Of(c.app.Provider+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
-	return &tokenSource{key: key, store: o.TokenStore, fetch: fetch, warn: o.Logger.Warn}
 }
 
 var errZeroClient = errors.New("wecom: this Client was not made by NewClient or New")
@@ -218,16 +175,6 @@ func (c *Client) try(ctx context.Context, method, op string, query url.Values, b
 	}
 }
 
-// A tokenError says that a call was not made, or has to be repeated, for want of
-// an access token.
-type tokenError struct {
-	err  error
-	sent bool // once, with a token that was refused
-}
-
-func (e *tokenError) Error() string { return e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
-
 // send makes one exchange with the token, or without one if that is the zero
 // Token, and judges its errcode.
 func (c *Client) send(ctx context.Context, method, op string, query url.Values, body []byte, token Token) ([]byte, jsonx.Object, error) {
@@ -249,7 +196,7 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 
 	text, err := upstream.Do(ctx, c.transport, upstream.Request{
 		Method: method, URL: address, Body: body, Hide: hide,
-		Timeout: c.limits.Call, MaxAnswer: c.limits.AnswerBytes,
+		Timeout: c.timeout, MaxAnswer: c.maxAnswer,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("wecom: %s: %w", op, err)

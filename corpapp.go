@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
@@ -16,9 +14,6 @@ import (
 )
 
 const (
-	defaultScope = "snsapi_base"
-
-	maxID   = 64  // bytes of a user id, an openid, a corp id
 	maxCode = 512 // bytes of a code: WeCom's limit
 )
 
@@ -114,6 +109,16 @@ func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
 	return id, err
 }
 
+// ticketOf reads the user_ticket of a sign-in, the zero Secret if there is none.
+// It stays within the sign-in: it is neither kept nor shown to anybody.
+func ticketOf(answer jsonx.Object) Secret {
+	ticket, _, err := answer.String("user_ticket")
+	if err != nil || len(ticket) > maxCode {
+		return Secret{}
+	}
+	return NewSecret(ticket)
+}
+
 // identity reads who it is from an answer of auth/getuserinfo, or of the older
 // user/getuserinfo, which spells the keys differently. Somebody who is refused is
 // returned with the error.
@@ -144,26 +149,6 @@ func (p *corpApp) identity(answer jsonx.Object) (Identity, error) {
 			errors.New("somebody signed in who is no member of the corp, and Options.AllowOutsiders is not set"))
 	}
 	return Identity{OpenID: openID, ExternalUserID: externalID}, nil
-}
-
-// idOf returns the id under the first of the names that is present, and "" if
-// there is none or it is empty.
-func idOf(answer jsonx.Object, names ...string) (string, error) {
-	id, _, err := answer.String(names...)
-	if err != nil {
-		return "", err
-	}
-	if !isID(id) {
-		return "", fmt.Errorf("%s holds a character that no id has", names[0])
-	}
-	return id, nil
-}
-
-// isID says whether all characters of id are such as ids have. Not only control
-// characters are none: what is invisible or reverses the text makes two people
-// look like one.
-func isID(id string) bool {
-	return !strings.ContainsFunc(id, func(r rune) bool { return r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
 // Recheck looks the member up. A member who left (60111, status 5), was disabled

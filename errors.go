@@ -87,3 +87,13 @@ func errCode(err error) int {
 func unreadable(op string, err error) error {
 	return fmt.Errorf("wecom: %s: the answer is not one of the platform's: %w", op, upstream.Unreadable(err))
 }
+
+// A tokenError says that a call was not made, or has to be repeated, for want of
+// an access token.
+type tokenError struct {
+	err  error
+	sent bool // once, with a token that was refused
+}
+
+func (e *tokenError) Error() string { return e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }

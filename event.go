@@ -1,10 +1,6 @@
 package wecom
 
-import (
-	"context"
-	"errors"
-	"time"
-)
+import "time"
 
 // An Event is something worth counting. It holds no secret and nobody's name.
 type Event struct {
@@ -24,31 +20,4 @@ type Event struct {
 	// Duration is that of a "signin", from the code to the session, of a "token" with
 	// its repeats, or of a call of the store.
 	Duration time.Duration
-}
-
-func signInEvent(err error, took time.Duration) Event {
-	e := Event{Name: "signin", Outcome: "ok", ErrCode: errCode(err), Duration: took}
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrStartOver):
-		e.Outcome = "start_over"
-	default:
-		e.Outcome = asFailure(err).Code
-	}
-	return e
-}
-
-// storeOutcome names the outcome of a call of the session store.
-func storeOutcome(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	var slow interface{ Timeout() bool }
-	switch {
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case errors.As(err, &slow) && slow.Timeout():
-		return "timeout"
-	}
-	return "failed"
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
@@ -299,6 +300,26 @@ func memberID(o jsonx.Object) (string, error) {
 	return id, nil
 }
 
+// idOf returns the id under the first of the names that is present, and "" if
+// there is none or it is empty.
+func idOf(answer jsonx.Object, names ...string) (string, error) {
+	id, _, err := answer.String(names...)
+	if err != nil {
+		return "", err
+	}
+	if !isID(id) {
+		return "", fmt.Errorf("%s holds a character that no id has", names[0])
+	}
+	return id, nil
+}
+
+// isID says whether all characters of id are such as ids have. Not only control
+// characters are none: what is invisible or reverses the text makes two people
+// look like one.
+func isID(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool { return r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) })
+}
+
 // leaders reads a list of user ids. Anything else is left out.
 func leaders(o jsonx.Object, name string) []string {
 	list, _, _ := o.Strings(name)
@@ -337,7 +358,10 @@ func numbers(o jsonx.Object, name string) ([]int64, error) {
 	return list, nil
 }
 
-const maxText = 1024 // bytes of a field that people fill in
+const (
+	maxID   = 64   // bytes of a user id, an openid, a corp id
+	maxText = 1024 // bytes of a field that people fill in
+)
 
 // text reads what is shown to people. Members enter some of it themselves.
 func text(o jsonx.Object, name string) string {

@@ -1,14 +1,18 @@
 package wecom
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/tokenkey"
 )
 
 // New checks o as a whole and returns the middleware, or nil and an error that
@@ -82,6 +86,32 @@ func newSite(o Options, callback *url.URL, home string) site {
 	return s
 }
 
+func newSessions(o Options, app App, cookie cookieKind, space string) *sessions {
+	s := &sessions{
+		carrier:  &cookieCarrier{cookie},
+		kind:     's',
+		app:      app,
+		space:    space,
+		appSpace: tagOf(app.Provider, app.CorpID, app.AppID),
+		lifetime: o.SessionLifetime,
+		idle:     o.IdleTimeout,
+	}
+	rows := o.SessionStore
+	if o.Sessions != nil {
+		s.carrier = &scsCarrier{o.Sessions, newStore(o.Sessions.Store, o.Limits.SessionStore, o.Observe), "wecom." + space}
+		s.kind = 'c'
+		if rows == nil {
+			rows = o.Sessions.Store
+		}
+	}
+	if rows == nil {
+		s.memory = newMemoryStore()
+		rows = s.memory
+	}
+	s.store = newStore(rows, o.Limits.SessionStore, o.Observe)
+	return s
+}
+
 func newAttempts(o Options, app App, cookie cookieKind) (*attempts, error) {
 	current, earlier := o.StateKey, o.EarlierStateKeys
 	if current.Reveal() == "" {
@@ -117,6 +147,50 @@ func NewClient(o Options) (*Client, error) {
 	return newClient(o.withDefaults()), nil
 }
 
+// newClient makes a client from options that are valid and have their defaults.
+func newClient(o Options) *Client {
+	c := &Client{
+		app:       App{Provider: errcode.WeCom, CorpID: o.CorpID, AppID: o.AgentID},
+		secret:    o.Secret,
+		api:       o.Endpoints.API,
+		transport: o.Transport,
+		timeout:   o.Limits.Call,
+		maxAnswer: o.Limits.AnswerBytes,
+		tokens:    o.TokenSource,
+	}
+	if o.Provider != nil {
+		c.app = o.Provider.App()
+	}
+	if c.tokens == nil {
+		c.tokens = c.newSource(o, "", func(ctx context.Context, _ Token) (Token, error) {
+			began := time.Now()
+			t, err := c.fetchToken(ctx)
+			e := Event{Name: "token", Outcome: "ok", ErrCode: errCode(err), Duration: time.Since(began)}
+			if err != nil {
+				e.Outcome = "failed"
+			}
+			o.Observe(ctx, e)
+			return t, err
+		})
+	}
+	if o.Provider == nil {
+		c.corpTicket = c.newSource(o, "-jsapi", func(ctx context.Context, _ Token) (Token, error) {
+			return c.fetchTicket(ctx, "get_jsapi_ticket", nil)
+		})
+		c.appTicket = c.newSource(o, "-agent-config", func(ctx context.Context, _ Token) (Token, error) {
+			return c.fetchTicket(ctx, "ticket/get", url.Values{"type": {"agent_config"}})
+		})
+	}
+	return c
+}
+
+// newSource returns a source of the app's tokens, or of its tickets of one kind, with
+// a key of its own, or a store would take one ticket for another, or for the token.
+func (c *Client) newSource(o Options, kind string, fetch func(context.Context, Token) (Token, error)) TokenSource {
+	key := tokenkey.Of(c.app.Provider+kind, c.app.CorpID, c.app.AppID, c.secret.Reveal())
+	return &tokenSource{key: key, store: o.TokenStore, fetch: fetch, warn: o.Logger.Warn}
+}
+
 // newProvider returns the provider that o asks for and the client beside it,
 // which is nil if o describes no corp app and its Provider has no client. o is valid.
 func newProvider(o Options) (Provider, *Client, error) {
@@ -130,7 +204,7 @@ func newProvider(o Options) (Provider, *Client, error) {
 		client, err := NewClient(o)
 		return provider, client, err
 	}
-	if own, ok := provider.(clientProvider); ok {
+	if own, ok := provider.(interface{ Client() *Client }); ok {
 		return provider, own.Client(), nil
 	}
 	return provider, nil, nil

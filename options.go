@@ -181,6 +181,11 @@ type Limits struct {
 	AnswerBytes int64
 }
 
+const (
+	defaultLifetime = 12 * time.Hour
+	defaultScope    = "snsapi_base"
+)
+
 // withDefaults returns o, which is valid, with its defaults.
 func (o Options) withDefaults() Options {
 	o.Limits = Limits{
@@ -206,22 +211,6 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
-
-// A Page says which of WeCom's two sign-in pages a browser is sent to.
-type Page string
-
-const (
-	// PageAuto sends WeCom's own web-view to the in-app page and every other
-	// browser to the web-login page, by User-Agent.
-	PageAuto Page = ""
-	// PageInApp sends every browser to the in-app page (网页授权).
-	PageInApp Page = "in-app"
-	// PageWeb sends every browser to the web-login page (企业微信授权登录).
-	PageWeb Page = "web"
-	// PageWeixin is PageAuto, but Weixin's web-view too goes to the in-app page:
-	// for corps whose members use WeCom through Weixin's plugin (微信插件).
-	PageWeixin Page = "weixin"
-)
 
 // An Authorizer decides whether a person may sign in. It must be safe for
 // concurrent use and return by the end of ctx. An error means that it could not

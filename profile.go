@@ -9,18 +9,7 @@ import (
 	"slices"
 
 	"github.com/wecomauth/wecom/internal/errcode"
-	"github.com/wecomauth/wecom/internal/jsonx"
 )
-
-// ticketOf reads the user_ticket of a sign-in, the zero Secret if there is none.
-// It stays within the sign-in: it is neither kept nor shown to anybody.
-func ticketOf(answer jsonx.Object) Secret {
-	ticket, _, err := answer.String("user_ticket")
-	if err != nil || len(ticket) > maxCode {
-		return Secret{}
-	}
-	return NewSecret(ticket)
-}
 
 // fillProfile adds to a member's identity what WeCom tells of them. An error is
 // a reason to end the sign-in.
@@ -28,7 +17,7 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		// Authorize and the session's row come after it.
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-p.client.limits.SignIn*3/10))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-p.o.Limits.SignIn*3/10))
 		defer cancel()
 	}
 	record, err := p.client.User(ctx, id.UserID)

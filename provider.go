@@ -54,17 +54,6 @@ type Provider interface {
 	Identify(ctx context.Context, code string) (Identity, error)
 }
 
-// The optional methods of a Provider; see there.
-type (
-	clientProvider interface{ Client() *Client }
-	rechecker      interface {
-		Recheck(ctx context.Context, id Identity) (bool, error)
-	}
-	checker interface {
-		Check(ctx context.Context) error
-	}
-)
-
 // An App names what people sign in to.
 type App struct {
 	// Provider is "wecom" for WeCom corp apps; others choose a short lower-case
@@ -90,6 +79,22 @@ type Attempt struct {
 	// to choose by itself, and [PageAuto] otherwise. A provider with one page ignores it.
 	Page Page
 }
+
+// A Page says which of WeCom's two sign-in pages a browser is sent to.
+type Page string
+
+const (
+	// PageAuto sends WeCom's own web-view to the in-app page and every other
+	// browser to the web-login page, by User-Agent.
+	PageAuto Page = ""
+	// PageInApp sends every browser to the in-app page (网页授权).
+	PageInApp Page = "in-app"
+	// PageWeb sends every browser to the web-login page (企业微信授权登录).
+	PageWeb Page = "web"
+	// PageWeixin is PageAuto, but Weixin's web-view too goes to the in-app page:
+	// for corps whose members use WeCom through Weixin's plugin (微信插件).
+	PageWeixin Page = "weixin"
+)
 
 // tagOf names what belongs together: 8 hexadecimal digits of a hash.
 func tagOf(parts ...string) string {

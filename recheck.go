@@ -62,7 +62,9 @@ func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) error {
 }
 
 func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error) {
-	if p, ok := m.provider.(rechecker); ok {
+	if p, ok := m.provider.(interface {
+		Recheck(context.Context, Identity) (bool, error)
+	}); ok {
 		if welcome, err := p.Recheck(ctx, id); err != nil || !welcome {
 			return welcome, err
 		}

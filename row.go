@@ -6,6 +6,19 @@ import (
 	"time"
 )
 
+// A session is a row that was found or just written. The zero session is nobody's.
+type session struct {
+	id      *Identity // never modified: requests share it
+	token   string
+	expires time.Time
+	ended   bool // the browser named a session, but that is over or unknown
+}
+
+func (s session) live() bool { return s.token != "" }
+
+// tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
+const tokenLen = 43
+
 // A session's row is written by hand, not by gob or JSON: it is read on every
 // signed-in request, and it must be readable after an upgrade. Version 1:
 //

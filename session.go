@@ -13,11 +13,6 @@ import (
 	"github.com/wecomauth/wecom/internal/forget"
 )
 
-const defaultLifetime = 12 * time.Hour
-
-// tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
-const tokenLen = 43
-
 // sessions keeps who is signed in. Each sign-in is one row in an scs store,
 // written once and deleted at logout, so that no request in flight can bring a
 // session back by saving it. The row is named by the hash of a random token, which
@@ -55,42 +50,6 @@ type carrier interface {
 	// wrap returns the handler that the request with token's context is for.
 	wrap(next http.Handler) http.Handler
 }
-
-func newSessions(o Options, app App, cookie cookieKind, space string) *sessions {
-	s := &sessions{
-		carrier:  &cookieCarrier{cookie},
-		kind:     's',
-		app:      app,
-		space:    space,
-		appSpace: tagOf(app.Provider, app.CorpID, app.AppID),
-		lifetime: o.SessionLifetime,
-		idle:     o.IdleTimeout,
-	}
-	rows := o.SessionStore
-	if o.Sessions != nil {
-		s.carrier = &scsCarrier{o.Sessions, newStore(o.Sessions.Store, o), "wecom." + space}
-		s.kind = 'c'
-		if rows == nil {
-			rows = o.Sessions.Store
-		}
-	}
-	if rows == nil {
-		s.memory = newMemoryStore()
-		rows = s.memory
-	}
-	s.store = newStore(rows, o)
-	return s
-}
-
-// A session is a row that was found or just written. The zero session is nobody's.
-type session struct {
-	id      *Identity // never modified: requests share it
-	token   string
-	expires time.Time
-	ended   bool // the browser named a session, but that is over or unknown
-}
-
-func (s session) live() bool { return s.token != "" }
 
 // find returns the request's session, one that is not live if there is none, or an
 // error if the store could not tell. The context is for the rest of the request.

@@ -2,6 +2,7 @@ package wecom
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -20,7 +21,7 @@ type store struct {
 	observe func(context.Context, Event)
 }
 
-func newStore(s scs.Store, o Options) store {
+func newStore(s scs.Store, timeout time.Duration, observe func(context.Context, Event)) store {
 	// Like scs itself: some of its stores panic in the methods without a context.
 	rows, ok := s.(scs.CtxStore)
 	if !ok {
@@ -31,7 +32,7 @@ func newStore(s scs.Store, o Options) store {
 	case *memoryStore, *memstore.MemStore:
 		memory = true
 	}
-	return store{rows, memory, o.Limits.SessionStore, o.Observe}
+	return store{rows, memory, timeout, observe}
 }
 
 // A contextless store is one whose methods take no context.
@@ -83,4 +84,19 @@ func wait[T any](ctx context.Context, s store, event string, fn func(context.Con
 	value, err := foreign.Within(ctx, s.timeout, "session store", fn)
 	s.observe(ctx, Event{Name: event, Outcome: storeOutcome(err), Duration: time.Since(began)})
 	return value, err
+}
+
+// storeOutcome names the outcome of a call of the session store.
+func storeOutcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	var slow interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.As(err, &slow) && slow.Timeout():
+		return "timeout"
+	}
+	return "failed"
 }
