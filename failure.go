@@ -18,10 +18,10 @@ import (
 // sentence, Err is the cause. [Options].OnFailure gets it.
 type Failure struct {
 	// Status of the answer, 4xx or 5xx. 0 means that of Code, and 500 for a code that
-	// the package does not have.
+	// is not the package's own.
 	Status int
-	// Code names the case for programs, and never changes its meaning:
-	// login_required, signin_refused, outsider, not_allowed, setup_fault and so on.
+	// Code names the case for programs, and never changes its meaning. All of them are
+	// in docs/failures.md: login_required, outsider, setup_fault and so on.
 	Code string
 	// Message says in the browser's language what happened and what to do. Empty means
 	// the built-in sentences of Code, if it has any.

@@ -10,18 +10,22 @@ import (
 	gotoken "go/token"
 	gotypes "go/types"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/pages"
 )
 
 // What holds for the repository as a whole: modules, imports, exported names, documents.
@@ -525,6 +529,37 @@ func TestThreatModel(t *testing.T) {
 		for c := range codes {
 			assert.True(t, listed[c], "%s does not say what %s means", name, c)
 		}
+	}
+}
+
+// Every code of a Failure has a row in docs/failures.md, with its status and the title
+// that the person sees, and every row a code.
+func TestFailureCodes(t *testing.T) {
+	source, err := os.ReadFile("failure.go")
+	require.NoError(t, err)
+	_, table, _ := strings.Cut(string(source), "var statuses = ")
+	table, _, _ = strings.Cut(table, "\n}\n")
+	var codes []string
+	statuses := map[string]string{}
+	for _, m := range regexp.MustCompile(`"([a-z_]+)": +http\.Status(\w+)`).FindAllStringSubmatch(table, -1) {
+		codes = append(codes, m[1])
+		for n := 400; n < 600; n++ {
+			if strings.NewReplacer(" ", "", "-", "").Replace(http.StatusText(n)) == m[2] {
+				statuses[m[1]] = strconv.Itoa(n)
+			}
+		}
+	}
+	require.Greater(t, len(codes), 20)
+	for lang, name := range map[string]string{"en": "docs/failures.md", "zh": "docs/failures.zh-CN.md"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		var rows []string
+		for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([0-9]+)[^|]* \\| [\"“]([^|]+)[\"”] \\| [^|]+ \\|$").FindAllStringSubmatch(string(text), -1) {
+			rows = append(rows, m[1])
+			title, _, _, _, _ := pages.Text(lang, m[1])
+			assert.Equal(t, []string{statuses[m[1]], title}, m[2:], "%s, %s", name, m[1])
+		}
+		assert.ElementsMatch(t, codes, rows, name)
 	}
 }
 
