@@ -56,6 +56,7 @@ func TestEcho(t *testing.T) {
 			fmt.Fprint(w, "data: two\n\n")
 			return nil
 		})
+		g.GET("/upgrade", echo.WrapHandler(http.HandlerFunc(routertest.Upgrade)))
 		g.GET("/deep/*", func(c echo.Context) error { return c.String(200, c.Request().RequestURI) })
 		g.GET("/count", func(c echo.Context) error {
 			ctx := c.Request().Context()

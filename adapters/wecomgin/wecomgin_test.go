@@ -49,6 +49,7 @@ func TestGin(t *testing.T) {
 			<-s.More
 			fmt.Fprint(c.Writer, "data: two\n\n")
 		})
+		g.GET("/upgrade", gin.WrapF(routertest.Upgrade))
 		g.GET("/deep/*rest", func(c *gin.Context) { c.String(200, "%s", c.Request.RequestURI) })
 		g.GET("/count", func(c *gin.Context) {
 			n := s.Manager.GetInt(c.Request.Context(), "n") + 1

@@ -1,5 +1,5 @@
 // Package routertest holds what the middleware does under every router, as one
-// table that ServeMux, chi, gin and echo run alike.
+// table that all of them run alike.
 package routertest
 
 import (
@@ -42,6 +42,7 @@ const Proof = "/WW_verify_routertest.txt"
 //	GET  /teapot         status 418 and "short and stout"
 //	GET  /panic          panics; the router's recovery answers 500
 //	GET  /stream         server-sent events: one, flushed at once, and another when the channel passes
+//	GET  /upgrade        [Upgrade]: the connection leaves HTTP, as a WebSocket's does
 //	GET  /deep/*         the request's target as it came: r.RequestURI
 //	GET  /count          with a manager: how often this session asked
 //
@@ -60,6 +61,23 @@ type Setup struct {
 	Manager *scs.SessionManager
 	// Seen is called by the router's own request log, outside everything else, with the status that it saw.
 	Seen func(path string, status int)
+}
+
+// Upgrade switches protocols as a WebSocket does, and then does what [Talk] does.
+func Upgrade(w http.ResponseWriter, _ *http.Request) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	Talk(rw, conn)
+}
+
+// Talk sends back the first line that comes.
+func Talk(in io.Reader, out io.Writer) {
+	line, _ := bufio.NewReader(in).ReadString('\n')
+	_, _ = io.WriteString(out, line)
 }
 
 // Run runs the table with our own cookie and inside the application's scs session.
@@ -109,6 +127,7 @@ func table(t *testing.T, router Router, manager *scs.SessionManager) {
 	t.Run("panic", a.panics)
 	t.Run("log", a.logged)
 	t.Run("stream", a.stream)
+	t.Run("upgrade", a.upgrade)
 	if manager != nil {
 		t.Run("application session", a.counts)
 	}
@@ -227,33 +246,65 @@ func (a *app) logged(t *testing.T) {
 	}
 }
 
-// stream needs a real server: the first event must arrive while the handler still runs.
-func (a *app) stream(t *testing.T) {
+// serve starts a real server, and returns how somebody who is signed in asks it.
+func (a *app) serve(t *testing.T) func(path string, header ...string) *http.Response {
+	t.Helper()
 	b := a.browser()
 	expect(t, b.Get("/who"), 200, "zhangsan")
 	server := httptest.NewServer(a.handler)
-	defer server.Close()
-	r, err := http.NewRequest(http.MethodGet, server.URL+"/stream", nil)
-	if err != nil {
-		t.Fatal(err)
+	t.Cleanup(server.Close)
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // Client.Timeout would hide that a body can be written
+	t.Cleanup(cancel)
+	return func(path string, header ...string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.Cookies("/") {
+			r.AddCookie(c)
+		}
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
 	}
-	for _, c := range b.Cookies("/") {
-		r.AddCookie(c)
-	}
-	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
-	defer client.CloseIdleConnections()
-	res, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
+}
+
+// stream asks whether the first event arrives while the handler still runs.
+func (a *app) stream(t *testing.T) {
+	lines := bufio.NewReader(a.serve(t)("/stream").Body)
 	if line, err := lines.ReadString('\n'); err != nil || line != "data: one\n" {
 		t.Fatalf("first event: %q, %v", line, err)
 	}
 	a.more <- struct{}{}
 	if rest, err := io.ReadAll(lines); err != nil || !strings.Contains(string(rest), "data: two\n") {
 		t.Fatalf("second event: %q, %v", rest, err)
+	}
+}
+
+func (a *app) upgrade(t *testing.T) {
+	get := a.serve(t)
+	if res := get("/upgrade", "Connection", "Upgrade", "Upgrade", "websocket", "Cookie", ""); res.StatusCode != 401 {
+		t.Fatalf("without a session: %s", res.Status)
+	}
+	res := get("/upgrade", "Connection", "Upgrade", "Upgrade", "websocket")
+	conn, ok := res.Body.(io.ReadWriter)
+	if res.StatusCode != http.StatusSwitchingProtocols || !ok {
+		t.Fatalf("got %s", res.Status)
+	}
+	if _, err := io.WriteString(conn, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := io.ReadAll(conn); string(line) != "hello\n" {
+		t.Fatalf("got %q back, %v", line, err)
 	}
 }
 

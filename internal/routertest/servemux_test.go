@@ -39,6 +39,7 @@ func TestServeMux(t *testing.T) {
 			<-s.More
 			fmt.Fprint(w, "data: two\n\n")
 		})
+		protected.HandleFunc("GET /upgrade", routertest.Upgrade)
 		protected.HandleFunc("GET /deep/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI) })
 		protected.HandleFunc("GET /count", func(w http.ResponseWriter, r *http.Request) {
 			n := s.Manager.GetInt(r.Context(), "n") + 1
