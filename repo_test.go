@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/doctest"
 	"github.com/wecomauth/wecom/internal/pages"
 )
 
@@ -610,37 +611,10 @@ func anchors(t *testing.T, name string) (list []string) {
 	return list
 }
 
-// Every complete program in a document compiles as it stands there.
+// The Go code in the documents compiles. What needs more than this module is compiled by e2e.
 func TestProgramsInDocuments(t *testing.T) {
-	fence := regexp.MustCompile("(?ms)^```go\n(package main\n.*?)^```$")
-	here, err := os.Getwd()
-	require.NoError(t, err)
-	for _, name := range trackedFiles(t) {
-		if !strings.HasSuffix(name, ".md") {
-			continue
-		}
-		data, err := os.ReadFile(name)
-		require.NoError(t, err)
-		for i, m := range fence.FindAllSubmatch(data, -1) {
-			t.Run(fmt.Sprint(name, " ", i+1), func(t *testing.T) {
-				f, err := goparser.ParseFile(gotoken.NewFileSet(), name, m[1], goparser.ImportsOnly)
-				require.NoError(t, err)
-				for _, p := range (goFile{ast: f}).imports() {
-					if strings.Contains(p, ".") && p != modulePath {
-						t.Skip("needs more than this module: ", p)
-					}
-				}
-				dir := t.TempDir()
-				mod := "module example.com/copied\n\ngo 1.25.0\n\nrequire " + modulePath + " v0.0.0\n\nreplace " + modulePath + " => " + filepath.ToSlash(here) + "\n"
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644))
-				sum, err := os.ReadFile("go.sum")
-				require.NoError(t, err)
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644))
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), m[1], 0o644))
-				goOutput(t, []string{"GOWORK=off", "GOFLAGS=-mod=mod"}, "-C", dir, "vet", ".")
-			})
-		}
-	}
+	trackedFiles(t)
+	doctest.Run(t, ".", []string{"."}, nil)
 }
 
 func TestText(t *testing.T) {
