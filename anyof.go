@@ -44,8 +44,7 @@ func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 	}
 	returnTo := m.site.page(r)
 	lang := m.language(r)
-	title, message, advice, _, _ := pages.Text(lang, "choose")
-	p := pages.Page{Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.ToneOf("choose")}
+	p, _, _ := pages.For("", lang, "choose")
 	for _, m := range ms {
 		p.Actions = append(p.Actions, pages.Action{
 			Text: pages.SignInWith(lang, m.provider.App().Provider), URL: m.LoginURL(returnTo),

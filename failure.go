@@ -147,17 +147,14 @@ func (f *Failure) status() int {
 
 func (f *Failure) html(r *http.Request) []byte {
 	lang, text := f.lang(r), cmp.Or(f.text, f.Code)
-	title, message, advice, button, ok := pages.TextFor(f.provider, lang, text)
+	p, button, ok := pages.For(f.provider, lang, text)
 	if !ok {
-		title, message, advice, button, _ = pages.Text(lang, "internal")
+		p, button, _ = pages.For("", lang, "internal")
 	}
-	if f.Message != "" && f.Message != sentence(message, advice) {
-		message, advice = f.Message, ""
+	if f.Message != "" && f.Message != sentence(p.Message, p.Advice) {
+		p.Message, p.Advice = f.Message, ""
 	}
-	p := pages.Page{
-		Lang: lang, Title: title, Message: message, Advice: advice, Reference: f.Reference,
-		Tone: pages.ToneOf(text),
-	}
+	p.Reference = f.Reference
 	if next := cmp.Or(f.LoginURL, f.back); next != "" && button != "" {
 		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
@@ -170,8 +167,8 @@ func (f *Failure) lang(r *http.Request) string {
 
 // sentences returns the built-in Message of the code, "" if there is none.
 func (f *Failure) sentences(r *http.Request) string {
-	_, message, advice, _, _ := pages.TextFor(f.provider, f.lang(r), cmp.Or(f.text, f.Code))
-	return sentence(message, advice)
+	p, _, _ := pages.For(f.provider, f.lang(r), cmp.Or(f.text, f.Code))
+	return sentence(p.Message, p.Advice)
 }
 
 // sentence joins what happened and what to do.

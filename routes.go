@@ -97,12 +97,9 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 }
 
 func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request, _ session) {
-	lang := m.language(r)
-	title, message, advice, button, _ := pages.TextFor(m.provider.App().Provider, lang, "signed_out")
-	writePage(w, r, http.StatusOK, pages.Page{
-		Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.Good,
-		Actions: []pages.Action{{Text: button, URL: m.LoginURL("")}},
-	}.Render())
+	p, button, _ := pages.For(m.provider.App().Provider, m.language(r), "signed_out")
+	p.Actions = []pages.Action{{Text: button, URL: m.LoginURL("")}}
+	writePage(w, r, http.StatusOK, p.Render())
 }
 
 //go:embed js/wecom.js

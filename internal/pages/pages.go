@@ -6,6 +6,7 @@ package pages
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -43,6 +44,11 @@ const (
 	Error
 )
 
+var classes = map[Tone]string{Good: "good", Warning: "warning", Error: "error"}
+
+// Class names the tone in the page's style and icon.
+func (t Tone) Class() string { return cmp.Or(classes[t], "neutral") }
+
 // An Action is a button. It is left out if its Text is empty or its URL is not
 // safe to follow: a path beginning with exactly one slash, or an absolute
 // http or https URL, in either case without backslashes, spaces and control characters.
@@ -61,11 +67,12 @@ var (
 	//go:embed page.css
 	pageCSS string
 
-	style  = compact(pageCSS)
-	policy = contentSecurityPolicy(style)
-	page   = template.Must(template.New("page").Funcs(template.FuncMap{
+	style = compact(pageCSS)
+	page  = template.Must(template.New("page").Funcs(template.FuncMap{
 		"style": func() template.CSS { return template.CSS(style) },
 	}).Parse(compact(pageHTML)))
+
+	policy = "default-src 'none'; style-src " + hashOf(style) + "; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 
 // CSP returns the Content-Security-Policy for every document of [Page.Render]:
@@ -73,10 +80,9 @@ var (
 // origin, whose links open in the whole tab, and nothing else.
 func CSP() string { return policy }
 
-func contentSecurityPolicy(style string) string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+func hashOf(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 // compact takes out the indentation and the line ends of a source file.
@@ -88,40 +94,29 @@ func compact(source string) string {
 	return b.String()
 }
 
+// Say returns the text in the page's language.
+func (p Page) Say(zh, en string) string { return text{zh, en}.in(p.Lang) }
+
 // Render returns the page as a complete HTML document in UTF-8. Every field is
 // text, never markup.
 func (p Page) Render() []byte {
-	shown := struct {
-		Page
-		HTMLLang, ReferenceLabel, ToneClass string
-	}{Page: p, HTMLLang: "zh-CN", ReferenceLabel: "参考编号"}
-	if p.Lang == "en" {
-		shown.HTMLLang, shown.ReferenceLabel = "en", "Reference"
-	}
-	switch p.Tone {
-	case Good:
-		shown.ToneClass = "good"
-	case Warning:
-		shown.ToneClass = "warning"
-	case Error:
-		shown.ToneClass = "error"
-	default:
-		shown.ToneClass = "neutral"
-	}
-	shown.Title = printable(p.Title)
-	shown.Message = printable(p.Message)
-	shown.Advice = printable(p.Advice)
-	shown.Reference = printable(p.Reference)
-	shown.Actions = nil
-	for _, a := range p.Actions {
+	p.Title, p.Message = printable(p.Title), printable(p.Message)
+	p.Advice, p.Reference = printable(p.Advice), printable(p.Reference)
+	actions := p.Actions
+	p.Actions = nil
+	for _, a := range actions {
 		if a.Text != "" && followable(a.URL) {
 			a.Text = printable(a.Text)
-			shown.Actions = append(shown.Actions, a)
+			p.Actions = append(p.Actions, a)
 		}
 	}
+	return execute(page, p)
+}
+
+func execute(t *template.Template, data any) []byte {
 	var b bytes.Buffer
-	if err := page.Execute(&b, shown); err != nil {
-		// Only a mistake in page.html gets here: the data are strings and the
+	if err := t.Execute(&b, data); err != nil {
+		// Only a mistake in a template gets here: the data are strings and the
 		// writer is memory.
 		panic("pages: " + err.Error())
 	}

@@ -21,11 +21,8 @@ var codes = []string{
 
 // ofCode is the page that a code gets.
 func ofCode(lang, code string) pages.Page {
-	title, message, advice, button, _ := pages.Text(lang, code)
-	p := pages.Page{
-		Lang: lang, Title: title, Message: message, Advice: advice, Tone: pages.ToneOf(code),
-		Actions: []pages.Action{{Text: button, URL: "/wecom/login?return_to=%2Freports%3Ffrom%3D2026-01-01"}},
-	}
+	p, button, _ := pages.For("", lang, code)
+	p.Actions = []pages.Action{{Text: button, URL: "/wecom/login?return_to=%2Freports%3Ffrom%3D2026-01-01"}}
 	switch code {
 	case "choose":
 		p.Actions = []pages.Action{
@@ -76,36 +73,37 @@ func TestTextsAreComplete(t *testing.T) {
 func TestTextForWeixin(t *testing.T) {
 	for _, code := range codes {
 		for lang, wecom := range map[string]string{"zh": "企业微信", "en": "WeCom"} {
-			title, message, advice, button, ok := pages.TextFor("weixin", lang, code)
+			p, button, ok := pages.For("weixin", lang, code)
 			require.True(t, ok)
+			all := p.Title + p.Message + p.Advice + button
 			if !slices.Contains([]string{"outsider", "linked_corp", "upstream_unavailable", "client_unknown", "redirect_unknown"}, code) { // only WeCom, its gateway and its issuer have these
-				assert.NotContains(t, title+message+advice+button, wecom, code)
-				assert.NotContains(t, title+message+advice+button, "可见范围", code)
-				assert.NotContains(t, title+message+advice+button, "visible range", code)
-				assert.NotContains(t, title+message+advice+button, "管理员", code)
-				assert.NotContains(t, title+message+advice+button, "administrator", code)
+				assert.NotContains(t, all, wecom, code)
+				assert.NotContains(t, all, "可见范围", code)
+				assert.NotContains(t, all, "visible range", code)
+				assert.NotContains(t, all, "管理员", code)
+				assert.NotContains(t, all, "administrator", code)
 			}
-			for _, sentence := range []string{message, advice} {
+			for _, sentence := range []string{p.Message, p.Advice} {
 				assert.Equal(t, 1, strings.Count(sentence, "。")+strings.Count(sentence, "."), sentence)
 			}
 			general := sentences(t, lang, code)
 			assert.Equal(t, general[3], button, code)
 			for _, provider := range []string{"wecom", "", "another"} {
-				title, message, advice, button, ok := pages.TextFor(provider, lang, code)
+				p, button, ok := pages.For(provider, lang, code)
 				assert.True(t, ok)
-				assert.Equal(t, general, []string{title, message, advice, button})
+				assert.Equal(t, general, []string{p.Title, p.Message, p.Advice, button})
 			}
 		}
 	}
-	_, _, _, _, ok := pages.TextFor("weixin", "en", "no such code")
+	_, _, ok := pages.For("weixin", "en", "no such code")
 	assert.False(t, ok)
 }
 
 func sentences(t *testing.T, lang, code string) []string {
 	t.Helper()
-	title, message, advice, button, ok := pages.Text(lang, code)
+	p, button, ok := pages.For("", lang, code)
 	require.True(t, ok)
-	return []string{title, message, advice, button}
+	return []string{p.Title, p.Message, p.Advice, button}
 }
 
 func TestTextOfOtherLanguagesIsChinese(t *testing.T) {
@@ -117,18 +115,20 @@ func TestTextOfOtherLanguagesIsChinese(t *testing.T) {
 
 func TestTextOfUnknownCodes(t *testing.T) {
 	for _, code := range []string{"", "LOGIN_REQUIRED", "login_required ", "40029", "<script>"} {
-		title, message, advice, button, ok := pages.Text("en", code)
+		p, button, ok := pages.For("", "en", code)
 		assert.False(t, ok)
-		assert.Empty(t, title+message+advice+button)
-		assert.Equal(t, pages.Error, pages.ToneOf(code))
+		assert.Empty(t, p.Title+p.Message+p.Advice+button)
+		assert.Equal(t, pages.Error, p.Tone)
 	}
 }
 
-func TestToneOf(t *testing.T) {
-	assert.Equal(t, pages.Good, pages.ToneOf("signed_out"))
-	assert.Equal(t, pages.Neutral, pages.ToneOf("choose"))
-	assert.Equal(t, pages.Warning, pages.ToneOf("not_allowed"))
-	assert.Equal(t, pages.Error, pages.ToneOf("setup_fault"))
+func TestTonesOfCodes(t *testing.T) {
+	for code, want := range map[string]pages.Tone{
+		"signed_out": pages.Good, "choose": pages.Neutral, "not_allowed": pages.Warning, "setup_fault": pages.Error,
+	} {
+		p, _, _ := pages.For("", "en", code)
+		assert.Equal(t, want, p.Tone, code)
+	}
 }
 
 func TestSignInWith(t *testing.T) {
