@@ -15,6 +15,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/vectors"
+	"github.com/wecomauth/wecom/internal/whatwg"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -170,7 +171,7 @@ func FuzzReturnTo(f *testing.F) {
 			require.Equal(t, 303, done.Code)
 			location := done.Header().Get("Location")
 			require.True(t, location == target || location == "/", "%q became %q", target, location)
-			require.True(t, vectors.SameOrigin(site+"/wecom/callback", location), "%q became %q", target, location)
+			require.True(t, whatwg.SameOrigin(site+"/wecom/callback", location), "%q became %q", target, location)
 		}
 		r := request("GET", "/wecom/login")
 		r.URL.RawQuery = url.Values{"return_to": {target}}.Encode()
@@ -183,13 +184,13 @@ func FuzzReturnTo(f *testing.F) {
 		}
 
 		login := m.LoginURL(target)
-		require.True(t, vectors.SameOrigin(site+"/", login))
+		require.True(t, whatwg.SameOrigin(site+"/", login))
 		u, err := url.Parse(login)
 		require.NoError(t, err)
 		require.Equal(t, "/wecom/login", u.Path)
 		if back := u.Query().Get("return_to"); back != "" {
 			require.Equal(t, target, back)
-			require.True(t, vectors.SameOrigin(site+"/", back))
+			require.True(t, whatwg.SameOrigin(site+"/", back))
 		}
 	})
 }

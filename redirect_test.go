@@ -17,6 +17,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/vectors"
+	"github.com/wecomauth/wecom/internal/whatwg"
 )
 
 // A door is an application on a real port of loopback, spoken to byte by byte.
@@ -71,7 +72,7 @@ func (d *door) through(t testing.TB, raw string) (location string, signedIn bool
 		return "", false
 	}
 	if !strings.HasPrefix(to, "https://idp.example/?state=") {
-		assert.True(t, vectors.SameOrigin(d.origin+"/", to), "%q leads to %q", raw, to)
+		assert.True(t, whatwg.SameOrigin(d.origin+"/", to), "%q leads to %q", raw, to)
 		return "", false
 	}
 	done := d.send(t, fmt.Sprintf("GET /wecom/callback?code=c%d&state=%s HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n",
@@ -109,7 +110,7 @@ func each(list []string, f func(vector string) bool) int {
 }
 
 func (d *door) stays(t *testing.T, vector, location string) {
-	if !vectors.SameOrigin(d.origin+"/wecom/callback?code=1&state=2", location) {
+	if !whatwg.SameOrigin(d.origin+"/wecom/callback?code=1&state=2", location) {
 		assert.Fail(t, "leaves the origin", "%q became Location %q", vector, location)
 	}
 }
@@ -199,7 +200,7 @@ func TestT1_RedirectsByScriptsAndPages(t *testing.T) {
 		}
 		done := do(h, r)
 		require.Equal(t, 303, done.Code)
-		assert.True(t, vectors.SameOrigin(site+"/", done.Header().Get("Location")), "%q", v)
+		assert.True(t, whatwg.SameOrigin(site+"/", done.Header().Get("Location")), "%q", v)
 
 		r = request("HEAD", "/")
 		r.RequestURI = v

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -129,13 +130,13 @@ func (f *Fake) Browser(origin string, app http.Handler) *Browser {
 	p.remote = fmt.Sprintf("100.64.%d.%d:50000", f.browsers>>8&255, f.browsers&255)
 	f.mu.Unlock()
 	p.home = mustOrigin(origin)
-	p.sites[p.home.origin()] = app
+	p.sites[p.home.Origin()] = app
 	return &Browser{p: p}
 }
 
 func mustOrigin(origin string) address {
-	a, ok := resolve(nil, origin)
-	if !ok || a.target != "/" || a.fragment != "" {
+	a, ok := resolve(address{}, origin)
+	if !ok || a.Target != "/" || a.Fragment != "" {
 		panic("wecomtest: not an origin: " + origin)
 	}
 	return a
@@ -143,9 +144,14 @@ func mustOrigin(origin string) address {
 
 // Serve makes h the web site at origin, for this browser and its tabs.
 func (b *Browser) Serve(origin string, h http.Handler) *Browser {
+	a := mustOrigin(origin)
+	return b.set(func(p *profile) { p.sites[a.Origin()] = h })
+}
+
+func (b *Browser) set(change func(*profile)) *Browser {
 	b.p.mu.Lock()
 	defer b.p.mu.Unlock()
-	b.p.sites[mustOrigin(origin).origin()] = h
+	change(b.p)
 	return b
 }
 
@@ -155,18 +161,13 @@ func (b *Browser) SignInAs(who string) *Browser {
 	b.p.fake.mu.Lock()
 	b.p.fake.mustExist(who)
 	b.p.fake.mu.Unlock()
-	return b.choose(choice{who: who})
+	return b.set(func(p *profile) { p.choice = choice{who: who} })
 }
 
 // Refuse makes all sign-in pages answer this browser at once as if the person
 // had refused, until SignInAs is called.
-func (b *Browser) Refuse() *Browser { return b.choose(choice{refuse: true}) }
-
-func (b *Browser) choose(c choice) *Browser {
-	b.p.mu.Lock()
-	defer b.p.mu.Unlock()
-	b.p.choice = c
-	return b
+func (b *Browser) Refuse() *Browser {
+	return b.set(func(p *profile) { p.choice = choice{refuse: true} })
 }
 
 // InApp makes the browser WeCom's web-view on Android.
@@ -175,35 +176,23 @@ func (b *Browser) InApp() *Browser { return b.SetUserAgent(UserAgentWeComAndroid
 // SetUserAgent replaces the User-Agent, at first UserAgentChrome. Android
 // web-views ("; wv)") send an X-Requested-With with their package name, as they do in life.
 func (b *Browser) SetUserAgent(ua string) *Browser {
-	b.p.mu.Lock()
-	defer b.p.mu.Unlock()
-	b.p.userAgent = ua
-	return b
+	return b.set(func(p *profile) { p.userAgent = ua })
 }
 
 // SetLanguage replaces the Accept-Language header.
 func (b *Browser) SetLanguage(accept string) *Browser {
-	b.p.mu.Lock()
-	defer b.p.mu.Unlock()
-	b.p.language = accept
-	return b
+	return b.set(func(p *profile) { p.language = accept })
 }
 
 // FetchMetadata says whether the browser sends the Sec-Fetch headers, as it
 // does at first. Old web-views know none of them.
 func (b *Browser) FetchMetadata(on bool) *Browser {
-	b.p.mu.Lock()
-	defer b.p.mu.Unlock()
-	b.p.noMetadata = !on
-	return b
+	return b.set(func(p *profile) { p.noMetadata = !on })
 }
 
 // BlockCookies makes the browser neither send nor keep cookies while on.
 func (b *Browser) BlockCookies(on bool) *Browser {
-	b.p.mu.Lock()
-	defer b.p.mu.Unlock()
-	b.p.blocked = on
-	return b
+	return b.set(func(p *profile) { p.blocked = on })
 }
 
 // DropCookies deletes all cookies.
@@ -222,7 +211,8 @@ func (b *Browser) Cookies(ref string) []*http.Cookie {
 	}
 	var list []*http.Cookie
 	for _, c := range b.p.jar.matching(a, b.p.fake.clock()) {
-		list = append(list, c.std())
+		shown := c.Cookie
+		list = append(list, &shown)
 	}
 	return list
 }
@@ -344,9 +334,9 @@ func (b *Browser) Do(r *http.Request) *Response {
 // typed resolves what somebody types into the address bar.
 func (b *Browser) typed(ref string) (address, bool) {
 	if strings.HasPrefix(ref, "/") {
-		ref = b.p.home.origin() + ref
+		ref = b.p.home.Origin() + ref
 	}
-	return resolve(nil, ref)
+	return resolve(address{}, ref)
 }
 
 // start runs a request that the tab's page makes.
@@ -357,7 +347,7 @@ func (b *Browser) start(q *request, ref string) *Response {
 	if from == nil {
 		from = &page{address: b.p.home}
 	}
-	to, ok := resolve(&from.address, ref)
+	to, ok := resolve(from.address, ref)
 	if !ok {
 		return &Response{URL: ref, Err: errors.New("wecomtest: not an http or https URL")}
 	}
@@ -427,8 +417,8 @@ func (b *Browser) step(q *request, release bool) *Response {
 			b.p.jar.set(q.to, line, now)
 		}
 	}
-	if !q.navigation && q.from.origin() != q.to.origin() {
-		if allow := res.Header.Get("Access-Control-Allow-Origin"); allow != "*" && allow != q.from.origin() {
+	if !q.navigation && q.from.Origin() != q.to.Origin() {
+		if allow := res.Header.Get("Access-Control-Allow-Origin"); allow != "*" && allow != q.from.Origin() {
 			return &Response{URL: res.URL, Hops: res.Hops, Err: errors.New("wecomtest: blocked by CORS")}
 		}
 	}
@@ -451,13 +441,13 @@ func redirected(q *request, res *Response) *request {
 	if location == "" {
 		return nil
 	}
-	to, ok := resolve(&q.to, location)
+	to, ok := resolve(q.to, location)
 	if !ok {
 		return nil
 	}
-	scripted := (q.to.path() == webPath && q.to.host == webHost || q.to.path() == qrPath && q.to.host == inAppHost) && q.method == http.MethodGet
-	if to.fragment == "" && !scripted {
-		to.fragment = q.to.fragment
+	scripted := (q.to.Path() == webPath && q.to.Host == webHost || q.to.Path() == qrPath && q.to.Host == inAppHost) && q.method == http.MethodGet
+	if to.Fragment == "" && !scripted {
+		to.Fragment = q.to.Fragment
 	}
 	next := *q
 	next.to, next.hops, next.raw, next.target, next.host = to, res.Hops, false, "", ""
@@ -501,7 +491,7 @@ func (b *Browser) reach(q *request) reach {
 }
 
 func (b *Browser) credentials(q *request) bool {
-	return q.navigation || q.from.origin() == q.to.origin()
+	return q.navigation || q.from.Origin() == q.to.Origin()
 }
 
 func (p *profile) blocking() bool {
@@ -519,7 +509,7 @@ func (b *Browser) build(q *request) *http.Request {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	ctx = withPageContext(ctx, pageContext{p.choice, q.to.fragment})
+	ctx = withPageContext(ctx, pageContext{p.choice, q.to.Fragment})
 	h := q.header.Clone()
 	if h == nil {
 		h = http.Header{}
@@ -542,7 +532,7 @@ func (b *Browser) build(q *request) *http.Request {
 			}
 		}
 		set("Accept", "*/*")
-		if !p.noMetadata && q.to.trustworthy() {
+		if !p.noMetadata && trustworthy(q.to) {
 			set("Sec-Fetch-Site", q.site)
 			set("Sec-Fetch-Mode", mode)
 			set("Sec-Fetch-Dest", dest)
@@ -553,7 +543,7 @@ func (b *Browser) build(q *request) *http.Request {
 		if q.from != nil {
 			set("Referer", q.from.referrer(q.to))
 			safe := q.method == http.MethodGet || q.method == http.MethodHead
-			if !safe || !q.navigation && q.from.origin() != q.to.origin() {
+			if !safe || !q.navigation && q.from.Origin() != q.to.Origin() {
 				set("Origin", q.from.originHeader(q))
 			}
 		}
@@ -572,11 +562,11 @@ func (b *Browser) build(q *request) *http.Request {
 			h.Set("Cookie", line)
 		}
 	}
-	r := serverRequest(ctx, q.method, cmp.Or(q.host, q.to.host), cmp.Or(q.target, q.to.target), h, q.body)
+	r := serverRequest(ctx, q.method, cmp.Or(q.host, q.to.Host), cmp.Or(q.target, q.to.Target), h, q.body)
 	if r != nil {
 		r.RemoteAddr = cmp.Or(q.remote, p.remote)
-		if q.to.scheme == "https" {
-			r.TLS = tlsState(q.to.host)
+		if q.to.Scheme == "https" {
+			r.TLS = tlsState(q.to.Host)
 		}
 	}
 	return r
@@ -584,13 +574,13 @@ func (b *Browser) build(q *request) *http.Request {
 
 // referrer is the Referer header for a request from g.
 func (g *page) referrer(to address) string {
-	if g.scheme == "https" && to.scheme == "http" {
+	if g.Scheme == "https" && to.Scheme == "http" {
 		if g.policy != "unsafe-url" && g.policy != "origin" && g.policy != "origin-when-cross-origin" {
 			return ""
 		}
 	}
-	same := g.origin() == to.origin()
-	origin, full := g.origin()+"/", g.origin()+g.target
+	same := g.Origin() == to.Origin()
+	origin, full := g.Origin()+"/", g.Origin()+g.Target
 	switch g.policy {
 	case "no-referrer":
 		return ""
@@ -617,42 +607,41 @@ func (g *page) originHeader(q *request) string {
 		case "no-referrer":
 			return "null"
 		case "same-origin":
-			if g.origin() != q.to.origin() {
+			if g.Origin() != q.to.Origin() {
 				return "null"
 			}
 		}
-		if g.scheme == "https" && q.to.scheme == "http" {
+		if g.Scheme == "https" && q.to.Scheme == "http" {
 			return "null"
 		}
 	}
-	return g.origin()
+	return g.Origin()
 }
 
 // send hands r to whoever serves its host.
 func (b *Browser) send(q *request, r *http.Request) *Response {
 	p := b.p
 	p.mu.Lock()
-	site := p.sites[q.to.origin()]
+	site := p.sites[q.to.Origin()]
 	p.mu.Unlock()
 	if site != nil {
 		return serveInProcess(site, r)
 	}
-	if !p.fake.stands(q.to.scheme, q.to.host) {
-		return &Response{Err: &net.DNSError{Err: "no such host", Name: q.to.host, IsNotFound: true}}
+	if !p.fake.stands(q.to.Scheme, q.to.Host) {
+		return &Response{Err: &net.DNSError{Err: "no such host", Name: q.to.Host, IsNotFound: true}}
 	}
 	a, err := p.fake.respond(r)
 	if err != nil {
 		return &Response{Err: err}
 	}
-	var body bytes.Buffer
-	_, err = body.ReadFrom(&dripReader{ctx: r.Context(), a: a, left: a.size()})
+	body, err := io.ReadAll(a.reader(r.Context()))
 	if a.cut {
 		err = errDropped
 	}
 	if err != nil {
 		return &Response{Err: err}
 	}
-	return &Response{Status: a.status, Header: a.header.Clone(), Body: body.String()}
+	return &Response{Status: a.status, Header: a.header.Clone(), Body: string(body)}
 }
 
 // serveInProcess runs a handler as package net/http would.

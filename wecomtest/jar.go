@@ -1,10 +1,10 @@
 package wecomtest
 
 import (
-	"net"
+	"cmp"
 	"net/http"
+	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,24 +20,17 @@ const (
 
 // A jar keeps cookies by the rules of the successor of RFC 6265 as Chromium
 // applies them, with one difference: Secure cookies need https, also on
-// loopback, as Safari demands.
+// loopback, as Safari demands. Package net/http/cookiejar knows neither SameSite nor the prefixes.
 type jar struct {
 	mu      sync.Mutex
-	cookies []*cookie
-	serial  int
+	cookies []*cookie // the oldest first
 }
 
+// A cookie has no Domain if it is its host's alone, and no Expires if it ends with the browser.
 type cookie struct {
-	name, value string
-	domain      string
-	hostOnly    bool
-	path        string
-	secure      bool
-	httpOnly    bool
-	sameSite    http.SameSite // DefaultMode: the attribute was absent
-	expires     time.Time     // zero: with the browser
-	created     time.Time
-	serial      int
+	http.Cookie
+	host    string // with all below it, if there is a Domain
+	created time.Time
 }
 
 // A reach says how a request came about, as far as SameSite cares.
@@ -50,128 +43,105 @@ type reach struct {
 // set stores what a Set-Cookie line of a response from a says, and reports
 // whether it was accepted.
 func (j *jar) set(a address, line string, now time.Time) bool {
-	c, persistent, ok := parseCookie(line, now)
+	parsed, ok := parseCookie(line)
 	if !ok {
 		return false
 	}
-	host := a.host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+	c := &cookie{Cookie: parsed, created: now}
+	host, secure := a.Hostname(), a.Scheme == "https"
+	if isPublicSuffix(c.Domain) && c.Domain == host {
+		c.Domain = ""
 	}
-	secure := a.scheme == "https"
-	explicitPath := c.path
-	if c.domain != "" {
-		if isPublicSuffix(c.domain) && c.domain == host {
-			c.domain = ""
-		} else if isPublicSuffix(c.domain) || !domainMatch(host, c.domain) {
-			return false
-		}
-	}
-	hadDomain := c.domain != ""
-	if !hadDomain {
-		c.domain, c.hostOnly = host, true
-	}
-	if !strings.HasPrefix(c.path, "/") {
-		c.path = defaultPath(a.path())
-	}
-	name := strings.ToLower(c.name)
+	c.host = cmp.Or(c.Domain, host)
+	prefix := strings.ToLower(cmp.Or(c.Name, c.Value))
 	switch {
-	case c.secure && !secure,
-		strings.HasPrefix(name, "__secure-") && !c.secure,
-		strings.HasPrefix(name, "__host-") && (!c.secure || hadDomain || explicitPath != "/"),
-		c.name == "" && (strings.HasPrefix(strings.ToLower(c.value), "__secure-") || strings.HasPrefix(strings.ToLower(c.value), "__host-")),
-		c.sameSite == http.SameSiteNoneMode && !c.secure:
+	case c.Domain != "" && (isPublicSuffix(c.Domain) || !domainMatch(host, c.Domain)),
+		c.Secure && !secure,
+		strings.HasPrefix(prefix, "__secure-") && (c.Name == "" || !c.Secure),
+		strings.HasPrefix(prefix, "__host-") && (c.Name == "" || !c.Secure || c.Domain != "" || c.Path != "/"),
+		c.SameSite == http.SameSiteNoneMode && !c.Secure:
 		return false
 	}
+	if !strings.HasPrefix(c.Path, "/") {
+		c.Path = defaultPath(a.Path())
+	}
+	latest := now.Add(maxCookieAge)
+	switch {
+	case c.MaxAge < 0:
+		c.Expires = now
+	case c.MaxAge > 0 && c.MaxAge < int(maxCookieAge/time.Second):
+		c.Expires = now.Add(time.Duration(c.MaxAge) * time.Second)
+	case c.MaxAge > 0 || c.Expires.After(latest):
+		c.Expires = latest
+	}
+	c.MaxAge = 0
+
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c.created = now
-	if !c.secure && !secure {
-		// An insecure origin must not push aside a secure cookie.
-		for _, old := range j.cookies {
-			if old.secure && old.name == c.name && (domainMatch(old.domain, c.domain) || domainMatch(c.domain, old.domain)) && pathMatch(c.path, old.path) {
-				return false
-			}
-		}
+	// An insecure origin must not push aside a secure cookie.
+	if !secure && slices.ContainsFunc(j.cookies, func(old *cookie) bool {
+		return old.Secure && old.Name == c.Name && (domainMatch(old.host, c.host) || domainMatch(c.host, old.host)) && pathMatch(c.Path, old.Path)
+	}) {
+		return false
 	}
-	j.serial++
-	c.serial = j.serial
-	j.cookies = slices.DeleteFunc(j.cookies, func(old *cookie) bool {
-		same := old.name == c.name && old.domain == c.domain && old.hostOnly == c.hostOnly && old.path == c.path
-		if same {
-			c.created, c.serial = old.created, old.serial
-		}
-		return same
+	same := slices.IndexFunc(j.cookies, func(old *cookie) bool {
+		return old.Name == c.Name && old.host == c.host && old.Domain == c.Domain && old.Path == c.Path
 	})
-	if persistent && !c.expires.After(now) {
-		return true // accepted: it deletes
+	switch ended := c.ended(now); {
+	case same >= 0 && ended:
+		j.cookies = slices.Delete(j.cookies, same, same+1)
+	case same >= 0:
+		c.created, j.cookies[same] = j.cookies[same].created, c
+	case !ended:
+		j.cookies = append(j.cookies, c)
 	}
-	j.cookies = append(j.cookies, c)
-	j.evict(siteOf(c.domain))
+	var of []*cookie // this site's
+	for _, old := range j.cookies {
+		if siteOf(old.host) == siteOf(c.host) {
+			of = append(of, old)
+		}
+	}
+	if len(of) > cookiesPerSite {
+		j.cookies = slices.DeleteFunc(j.cookies, func(old *cookie) bool { return old == of[0] })
+	}
 	return true
 }
 
-// evict drops the oldest cookies of a site that has too many.
-func (j *jar) evict(site string) {
-	var of []*cookie
-	for _, c := range j.cookies {
-		if siteOf(c.domain) == site {
-			of = append(of, c)
-		}
-	}
-	if len(of) <= cookiesPerSite {
-		return
-	}
-	slices.SortFunc(of, func(a, b *cookie) int { return a.serial - b.serial })
-	gone := of[:len(of)-cookiesPerSite]
-	j.cookies = slices.DeleteFunc(j.cookies, func(c *cookie) bool { return slices.Contains(gone, c) })
-}
+func (c *cookie) ended(now time.Time) bool { return !c.Expires.IsZero() && !c.Expires.After(now) }
 
 // header returns the Cookie header for a request to a, "" if there is none.
 func (j *jar) header(a address, via reach, now time.Time) string {
-	var b strings.Builder
+	var pairs []string
 	for _, c := range j.matching(a, now) {
 		switch {
-		case via.sameSite || c.sameSite == http.SameSiteNoneMode:
-		case c.sameSite == http.SameSiteStrictMode || !via.top:
+		case via.sameSite || c.SameSite == http.SameSiteNoneMode:
+		case c.SameSite == http.SameSiteStrictMode || !via.top:
 			continue
-		case !via.safe && (c.sameSite == http.SameSiteLaxMode || now.Sub(c.created) > laxUnsafeWindow):
+		case !via.safe && (c.SameSite == http.SameSiteLaxMode || now.Sub(c.created) > laxUnsafeWindow):
 			continue
 		}
-		if b.Len() > 0 {
-			b.WriteString("; ")
+		pair := c.Value
+		if c.Name != "" {
+			pair = c.Name + "=" + pair
 		}
-		if c.name != "" {
-			b.WriteString(c.name + "=")
-		}
-		b.WriteString(c.value)
+		pairs = append(pairs, pair)
 	}
-	return b.String()
+	return strings.Join(pairs, "; ")
 }
 
 // matching returns the live cookies for a, those of longer paths and older ones first.
 func (j *jar) matching(a address, now time.Time) []*cookie {
-	host := a.host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
+	host := a.Hostname()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.cookies = slices.DeleteFunc(j.cookies, func(c *cookie) bool { return !c.expires.IsZero() && !c.expires.After(now) })
+	j.cookies = slices.DeleteFunc(j.cookies, func(c *cookie) bool { return c.ended(now) })
 	var list []*cookie
 	for _, c := range j.cookies {
-		if c.hostOnly && c.domain != host || !c.hostOnly && !domainMatch(host, c.domain) ||
-			!pathMatch(a.path(), c.path) || c.secure && a.scheme != "https" {
-			continue
+		if (c.host == host || c.Domain != "" && domainMatch(host, c.Domain)) && pathMatch(a.Path(), c.Path) && (!c.Secure || a.Scheme == "https") {
+			list = append(list, c)
 		}
-		list = append(list, c)
 	}
-	slices.SortFunc(list, func(a, b *cookie) int {
-		if len(a.path) != len(b.path) {
-			return len(b.path) - len(a.path)
-		}
-		return a.serial - b.serial
-	})
+	slices.SortStableFunc(list, func(a, b *cookie) int { return len(b.Path) - len(a.Path) })
 	return list
 }
 
@@ -181,76 +151,39 @@ func (j *jar) clear() {
 	j.cookies = nil
 }
 
-// parseCookie reads a Set-Cookie line as browsers do, which is not how
-// http.ParseSetCookie does: values may hold quotes, commas and blanks.
-func parseCookie(line string, now time.Time) (c *cookie, persistent, ok bool) {
+// parseCookie reads a Set-Cookie line as browsers do: unlike those of [http.ParseSetCookie], values may hold
+// quotes, commas and blanks, and there need be no name.
+func parseCookie(line string) (http.Cookie, bool) {
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-		return nil, false, false
+		return http.Cookie{}, false
 	}
-	pair, attrs, _ := strings.Cut(line, ";")
-	name, value, found := strings.Cut(pair, "=")
-	if !found {
-		name, value = "", pair
+	attrs := strings.Split(line, ";")
+	name, value, named := strings.Cut(attrs[0], "=")
+	if !named {
+		name, value = "", name
 	}
-	c = &cookie{name: strings.Trim(name, " \t"), value: strings.Trim(value, " \t")}
-	if c.name == "" && c.value == "" || len(c.name)+len(c.value) > maxCookie {
-		return nil, false, false
-	}
-	maxAge := false
-	for attr := range strings.SplitSeq(attrs, ";") {
-		key, val, _ := strings.Cut(attr, "=")
-		key, val = strings.ToLower(strings.Trim(key, " \t")), strings.Trim(val, " \t")
-		if len(val) > maxCookieAttr {
-			continue
-		}
-		switch key {
-		case "secure":
-			c.secure = true
-		case "httponly":
-			c.httpOnly = true
-		case "path":
-			c.path = val
-		case "domain":
-			c.domain = strings.ToLower(strings.TrimPrefix(val, "."))
-		case "samesite":
-			switch strings.ToLower(val) {
-			case "strict":
-				c.sameSite = http.SameSiteStrictMode
-			case "lax":
-				c.sameSite = http.SameSiteLaxMode
-			case "none":
-				c.sameSite = http.SameSiteNoneMode
-			default:
-				c.sameSite = 0
-			}
-		case "max-age":
-			seconds, err := strconv.ParseInt(val, 10, 64)
-			if err != nil {
-				continue
-			}
-			maxAge, persistent = true, true
-			c.expires = now
-			if seconds > 0 {
-				c.expires = now.Add(time.Duration(min(seconds, int64(maxCookieAge/time.Second))) * time.Second)
-			}
-		case "expires":
-			t, err := http.ParseTime(val)
-			if err != nil {
-				t, err = time.Parse("Mon, 02-Jan-2006 15:04:05 MST", val)
-			}
-			if err == nil && !maxAge {
-				persistent, c.expires = true, t
-				if t.After(now.Add(maxCookieAge)) {
-					c.expires = now.Add(maxCookieAge)
-				}
-			}
+	name, value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
+	attrs[0] = "name=value"
+	for i, attr := range attrs[1:] {
+		key, value, _ := strings.Cut(attr, "=")
+		key, value = strings.Trim(key, " \t"), strings.Trim(value, " \t")
+		if attrs[i+1] = key + "=" + value; len(value) > maxCookieAttr {
+			attrs[i+1] = ""
 		}
 	}
-	return c, persistent, true
+	c, err := http.ParseSetCookie(strings.Join(attrs, ";"))
+	if err != nil || name == "" && value == "" || len(name)+len(value) > maxCookie {
+		return http.Cookie{}, false
+	}
+	return http.Cookie{
+		Name: name, Value: value, Path: c.Path, Domain: strings.ToLower(strings.TrimPrefix(c.Domain, ".")),
+		Expires: c.Expires, MaxAge: c.MaxAge, Secure: c.Secure, HttpOnly: c.HttpOnly, SameSite: c.SameSite,
+	}, true
 }
 
 func domainMatch(host, domain string) bool {
-	return host == domain || strings.HasSuffix(host, "."+domain) && net.ParseIP(host) == nil
+	_, err := netip.ParseAddr(host)
+	return host == domain || err != nil && strings.HasSuffix(host, "."+domain)
 }
 
 func pathMatch(path, of string) bool {
@@ -262,13 +195,4 @@ func defaultPath(path string) string {
 		return path[:i]
 	}
 	return "/"
-}
-
-// std returns the cookie as package net/http spells it, with its attributes.
-func (c *cookie) std() *http.Cookie {
-	s := &http.Cookie{Name: c.name, Value: c.value, Path: c.path, Expires: c.expires, Secure: c.secure, HttpOnly: c.httpOnly, SameSite: c.sameSite}
-	if !c.hostOnly {
-		s.Domain = c.domain
-	}
-	return s
 }

@@ -1,6 +1,5 @@
 // Package vectors holds what the tests of redirects have in common: hostile and
-// ordinary return targets, and a judge that says where a browser would go. Only
-// tests import it.
+// ordinary return targets. Only tests import it.
 package vectors
 
 import "strings"
