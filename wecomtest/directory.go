@@ -377,14 +377,7 @@ func (f *Fake) RemoveMember(userID string) {
 
 // DisableMember sets the status of a member of the default corp to Disabled,
 // which user/get reports. It panics if there is no such member.
-func (f *Fake) DisableMember(userID string) {
-	m, ok := f.Member(userID)
-	if !ok {
-		panic("wecomtest: no member " + userID)
-	}
-	m.Status = Disabled
-	f.AddMember(m)
-}
+func (f *Fake) DisableMember(userID string) { f.setStatus(userID, Disabled) }
 
 // AddLinkedMember adds a member of a linked corp.
 func (f *Fake) AddLinkedMember(m LinkedMember) {

@@ -166,25 +166,25 @@ func (f *Fake) Deliveries() []Delivery {
 // EventRequest returns the request that would post message to r at that time. A
 // hostile one is made with another Token, EncodingAESKey, CorpID or time.
 func EventRequest(r EventReceiver, message string, at time.Time) *http.Request {
+	return r.request(context.Background(), http.MethodPost, r.mustKey().Seal([]byte(message), r.CorpID), at)
+}
+
+func (r EventReceiver) mustKey() msgcrypt.Key {
 	key, err := msgcrypt.ParseKey(r.EncodingAESKey)
 	if err != nil {
 		panic("wecomtest: " + err.Error())
 	}
-	q := &eventQueue{EventReceiver: r, key: key}
-	return q.request(context.Background(), http.MethodPost, key.Seal([]byte(message), r.CorpID), at)
+	return key
 }
 
 // HostileEventRequests returns requests that r's program must refuse although
 // their signatures are right, by what is wrong with them. at is the present.
 func HostileEventRequests(r EventReceiver, at time.Time) map[string]*http.Request {
-	key, err := msgcrypt.ParseKey(r.EncodingAESKey)
-	if err != nil {
-		panic("wecomtest: " + err.Error())
-	}
+	key := r.mustKey()
 	message := eventMessage(r, map[string]string{"FromUserName": "zhangsan", "Event": "unsubscribe"}, at, 0)
 	requests := map[string]*http.Request{}
 	add := func(name, encrypted string) {
-		requests[name] = (&eventQueue{EventReceiver: r}).request(context.Background(), http.MethodPost, encrypted, at)
+		requests[name] = r.request(context.Background(), http.MethodPost, encrypted, at)
 	}
 	for name, text := range msgcrypt.Malformed([]byte(message), r.CorpID) {
 		add(name, key.Encrypt(text))
@@ -199,41 +199,36 @@ func HostileEventRequests(r EventReceiver, at time.Time) map[string]*http.Reques
 	add("a document type", key.Seal([]byte(`<!DOCTYPE xml [<!ENTITY a "b">]>`+message), r.CorpID))
 	sealed := key.Seal([]byte(message), r.CorpID)
 	for name, when := range map[string]time.Time{"an hour old": at.Add(-time.Hour), "an hour ahead": at.Add(time.Hour)} {
-		requests[name] = (&eventQueue{EventReceiver: r}).request(context.Background(), http.MethodPost, sealed, when)
+		requests[name] = r.request(context.Background(), http.MethodPost, sealed, when)
 	}
 	wrong := r
 	wrong.Token += "x"
-	requests["another token"] = (&eventQueue{EventReceiver: wrong}).request(context.Background(), http.MethodPost, sealed, at)
+	requests["another token"] = wrong.request(context.Background(), http.MethodPost, sealed, at)
 	return requests
 }
 
 // request makes one of WeCom's two requests.
-func (q *eventQueue) request(ctx context.Context, method, encrypted string, at time.Time) *http.Request {
+func (r EventReceiver) request(ctx context.Context, method, encrypted string, at time.Time) *http.Request {
 	timestamp, nonce := strconv.FormatInt(at.Unix(), 10), digits(10)
-	query := "msg_signature=" + msgcrypt.Sign(q.Token, timestamp, nonce, encrypted) + "&timestamp=" + timestamp + "&nonce=" + nonce
+	query := "msg_signature=" + msgcrypt.Sign(r.Token, timestamp, nonce, encrypted) + "&timestamp=" + timestamp + "&nonce=" + nonce
 	var body []byte
 	switch {
 	case method == http.MethodGet:
 		query += "&echostr=" + url.QueryEscape(encrypted)
-	case q.JSON:
-		body, _ = json.Marshal(map[string]string{"tousername": q.CorpID, "encrypt": encrypted, "agentid": q.AgentID})
+	case r.JSON:
+		body, _ = json.Marshal(map[string]string{"tousername": r.CorpID, "encrypt": encrypted, "agentid": r.AgentID})
 	default:
-		body = []byte("<xml><ToUserName><![CDATA[" + q.CorpID + "]]></ToUserName><AgentID><![CDATA[" + q.AgentID +
+		body = []byte("<xml><ToUserName><![CDATA[" + r.CorpID + "]]></ToUserName><AgentID><![CDATA[" + r.AgentID +
 			"]]></AgentID><Encrypt><![CDATA[" + encrypted + "]]></Encrypt></xml>")
 	}
-	target := q.URL
-	if strings.Contains(target, "?") {
-		target += "&" + query
-	} else {
-		target += "?" + query
-	}
-	r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	target := withQuery(r.URL, query)
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		panic("wecomtest: " + err.Error())
 	}
-	r.Header.Set("User-Agent", "Mozilla/4.0")
-	r.Header.Set("Accept", "*/*")
-	return r
+	req.Header.Set("User-Agent", "Mozilla/4.0")
+	req.Header.Set("Accept", "*/*")
+	return req
 }
 
 // send makes a request and returns the answer's status and body.
@@ -241,16 +236,11 @@ func (q *eventQueue) send(ctx context.Context, method, encrypted string, at time
 	r := q.request(ctx, method, encrypted, at)
 	if q.Handler != nil {
 		r.RequestURI, r.RemoteAddr = r.URL.RequestURI(), "203.0.113.200:443"
-		w := &eventAnswer{header: http.Header{}}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			q.Handler.ServeHTTP(w, r)
-		}()
+		done := make(chan *Response, 1)
+		go func() { done <- serveInProcess(q.Handler, r) }()
 		select {
-		case <-done:
-			w.WriteHeader(http.StatusOK)
-			return w.status, w.body.String(), nil
+		case res := <-done:
+			return res.Status, res.Body, res.Err
 		case <-ctx.Done():
 			return 0, "", context.Cause(ctx)
 		}
@@ -263,25 +253,6 @@ func (q *eventQueue) send(ctx context.Context, method, encrypted string, at time
 	defer res.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
 	return res.StatusCode, string(read), err
-}
-
-type eventAnswer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *eventAnswer) Header() http.Header { return a.header }
-
-func (a *eventAnswer) WriteHeader(status int) {
-	if a.status == 0 { // the first one counts
-		a.status = status
-	}
-}
-
-func (a *eventAnswer) Write(p []byte) (int, error) {
-	a.WriteHeader(http.StatusOK)
-	return a.body.Write(p)
 }
 
 // eventMessage is the message before encryption. n varies its form, as WeCom's varies.
@@ -546,12 +517,14 @@ func missing[T comparable](a, b []T) string {
 
 // EnableMember makes a member of the default corp active again. It panics if
 // there is no such member.
-func (f *Fake) EnableMember(userID string) {
+func (f *Fake) EnableMember(userID string) { f.setStatus(userID, Active) }
+
+func (f *Fake) setStatus(userID string, status int) {
 	m, ok := f.Member(userID)
 	if !ok {
 		panic("wecomtest: no member " + userID)
 	}
-	m.Status = Active
+	m.Status = status
 	f.AddMember(m)
 }
 

@@ -262,7 +262,7 @@ func (f *Fake) mustKnow(path string) string {
 	p := fullPath(path)
 	_, isWeComs := wecoms.endpoints[p]
 	_, isWeixins := weixins.endpoints[p]
-	if !isWeComs && !isWeixins && f.added[p] == nil && !isPage(p) && p != panelPath {
+	if !isWeComs && !isWeixins && f.added[p] == nil && pageAt[p].show == nil {
 		panic("wecomtest: the fake has no " + path)
 	}
 	return p

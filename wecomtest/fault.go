@@ -163,20 +163,13 @@ func (x *Fault) replaces() bool {
 
 // wait lets Delay and Until pass; false means that the caller left first.
 func (x *Fault) wait(r *http.Request) bool {
-	done := r.Context().Done()
-	if x.Delay > 0 {
-		t := time.NewTimer(x.Delay)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-done:
-			return false
-		}
+	if x.Delay > 0 && !pause(r.Context(), x.Delay) {
+		return false
 	}
 	if x.Until != nil {
 		select {
 		case <-x.Until:
-		case <-done:
+		case <-r.Context().Done():
 			return false
 		}
 	}

@@ -73,8 +73,8 @@ type problem struct {
 	zh, en string
 }
 
-func (f *Fake) page(path string, r *http.Request) *answer {
-	q := r.URL.Query()
+func (f *Fake) page(r *http.Request) *answer {
+	path, q := r.URL.Path, r.URL.Query()
 	v := &visit{f: f, r: r, query: q, inApp: path == inAppPath, lang: language(r), state: q.Get("state"), scope: q.Get("scope")}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		return textAnswer(http.StatusMethodNotAllowed, "405")
@@ -342,11 +342,7 @@ func (v *visit) back(query string) *answer {
 	}
 	to, fragment, hasFragment := strings.Cut(v.query.Get("redirect_uri"), "#")
 	if query != "" {
-		separator := "?"
-		if strings.Contains(to, "?") {
-			separator = "&"
-		}
-		to += separator + query
+		to = withQuery(to, query)
 	}
 	if hasFragment {
 		to += "#" + fragment
@@ -359,6 +355,14 @@ func (v *visit) back(query string) *answer {
 	a.header.Set("Location", to)
 	a.header.Set("Cache-Control", "no-store")
 	return a
+}
+
+// withQuery appends to the query of a URL without a fragment.
+func withQuery(to, query string) string {
+	if strings.Contains(to, "?") {
+		return to + "&" + query
+	}
+	return to + "?" + query
 }
 
 // cookie names what remembers who is signed in to the fake's WeCom or Weixin in this browser.

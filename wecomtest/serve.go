@@ -89,25 +89,34 @@ func (f *Fake) respond(r *http.Request) (*answer, error) {
 	return a, nil
 }
 
+// pageAt holds what people see, each on a host of Tencent's.
+var pageAt = map[string]struct {
+	host string
+	show func(*Fake, *http.Request) *answer
+}{
+	inAppPath: {inAppHost, (*Fake).page},
+	webPath:   {webHost, (*Fake).page},
+	qrPath:    {inAppHost, (*Fake).page},
+	panelPath: {cdnHost, func(_ *Fake, r *http.Request) *answer { return panelScript(r) }},
+	"/":       {"", (*Fake).index},
+}
+
 // serves reports whether something stands at path of this host: Tencent's own
 // names serve their part, every other name serves all.
 func (f *Fake) serves(host, path string) bool {
 	f.mu.Lock()
 	api := f.isAPI(path)
 	f.mu.Unlock()
+	page, known := pageAt[path]
 	switch host {
 	case apiHost:
 		return strings.HasPrefix(path, apiPrefix)
 	case wxHost:
 		return api
-	case inAppHost:
-		return path == inAppPath || path == qrPath
-	case webHost:
-		return path == webPath
-	case cdnHost:
-		return path == panelPath
+	case inAppHost, webHost, cdnHost:
+		return page.host == host
 	}
-	return api || isPage(path) || path == panelPath || path == "/"
+	return api || known
 }
 
 // isAPI tells the server API from the pages; f.mu is held.
@@ -115,16 +124,9 @@ func (f *Fake) isAPI(path string) bool {
 	return strings.HasPrefix(path, apiPrefix) || strings.HasPrefix(path, snsPrefix) || f.added[path] != nil
 }
 
-func isPage(path string) bool { return path == inAppPath || path == webPath || path == qrPath }
-
 func (f *Fake) process(path string, r *http.Request) *answer {
-	switch {
-	case isPage(path):
-		return f.page(path, r)
-	case path == panelPath:
-		return panelScript(r)
-	case path == "/":
-		return f.index(r)
+	if page, ok := pageAt[path]; ok {
+		return page.show(f, r)
 	}
 	return f.api(path, r)
 }
@@ -166,86 +168,89 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, values := range a.header {
 		h[name] = values
 	}
-	body := &dripReader{ctx: r.Context(), a: a, left: a.size()}
-	h.Set("Content-Length", strconv.FormatInt(body.left, 10))
-	if a.cut {
-		body.left /= 2
-	}
+	h.Set("Content-Length", strconv.FormatInt(a.size(), 10))
 	w.WriteHeader(a.status)
 	if r.Method == http.MethodHead {
 		return
 	}
-	if a.drip == 0 {
-		_, err = io.Copy(w, body)
-	} else {
-		flush := http.NewResponseController(w)
-		buf := make([]byte, a.chunk)
-		for err == nil {
-			var n int
-			n, err = body.Read(buf)
-			if n > 0 {
-				_, werr := w.Write(buf[:n])
-				err = errors.Join(err, werr, flush.Flush())
-			}
-		}
-	}
-	if a.cut || err != nil && !errors.Is(err, io.EOF) {
-		_ = http.NewResponseController(w).Flush()
+	out := flushWriter{w}
+	if _, err := io.Copy(out, a.reader(r.Context())); err != nil {
+		_ = out.flush()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// A dripReader is the body of an answer. It makes the padding as it is read, and
-// waits in Read and not in a goroutine.
+// A flushWriter sends what is written at once.
+type flushWriter struct{ w http.ResponseWriter }
+
+func (f flushWriter) flush() error { return http.NewResponseController(f.w).Flush() }
+
+func (f flushWriter) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	return n, errors.Join(err, f.flush())
+}
+
+// reader is the body as it is sent. An answer that is cut ends with io.ErrUnexpectedEOF.
+func (a *answer) reader(ctx context.Context) io.ReadCloser {
+	d := &dripReader{ctx: ctx, a: a, left: a.size()}
+	d.rest = io.MultiReader(io.LimitReader(blanks{}, a.pad), bytes.NewReader(a.body))
+	if a.cut {
+		d.left /= 2
+		d.rest = io.MultiReader(io.LimitReader(d.rest, d.left), broken{})
+	}
+	return d
+}
+
+// A dripReader waits in Read and not in a goroutine.
 type dripReader struct {
 	ctx   context.Context
 	a     *answer
-	left  int64 // bytes to come; for an answer that is cut, of the part that comes
-	read  int64
+	rest  io.Reader
+	left  int64 // bytes of rest
 	begun bool
-	end   error // instead of io.EOF
 }
 
 func (d *dripReader) Read(p []byte) (int, error) {
 	if d.ctx.Err() != nil {
 		return 0, context.Cause(d.ctx)
 	}
-	if d.left == 0 {
-		if d.end != nil {
-			return 0, d.end
-		}
-		return 0, io.EOF
-	}
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if d.a.drip > 0 {
-		if d.begun {
-			t := time.NewTimer(d.a.drip)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-d.ctx.Done():
-				return 0, context.Cause(d.ctx)
-			}
+	if d.a.drip > 0 && d.left > 0 && len(p) > 0 {
+		if d.begun && !pause(d.ctx, d.a.drip) {
+			return 0, context.Cause(d.ctx)
 		}
 		p = p[:min(len(p), d.a.chunk)]
+		d.begun = true
 	}
-	d.begun = true
-	p = p[:min(int64(len(p)), d.left)]
-	n := 0
-	for n < len(p) && d.read < d.a.pad {
-		p[n] = ' '
-		n++
-		d.read++
-	}
-	if n < len(p) {
-		m := copy(p[n:], d.a.body[d.read-d.a.pad:])
-		n += m
-		d.read += int64(m)
-	}
+	n, err := d.rest.Read(p)
 	d.left -= int64(n)
-	return n, nil
+	return n, err
 }
 
 func (d *dripReader) Close() error { return nil }
+
+// pause waits; false means that ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// blanks are what an answer is padded with: JSON may begin with them.
+type blanks struct{}
+
+func (blanks) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// broken is where a connection ends.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -103,14 +103,9 @@ func (t *transport) once(r *http.Request, host string, body []byte) (*http.Respo
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: a.header.Clone(), ContentLength: a.size(), Request: r,
 	}
-	d := &dripReader{ctx: r.Context(), a: a, left: a.size()}
-	if a.cut {
-		d.left, d.end = d.left/2, io.ErrUnexpectedEOF
+	if res.Body = a.reader(r.Context()); r.Method == http.MethodHead {
+		res.Body = http.NoBody
 	}
-	if r.Method == http.MethodHead {
-		d.left, d.end = 0, nil
-	}
-	res.Body = d
 	return res, nil
 }
 
