@@ -8,58 +8,25 @@ package main
 import (
 	"embed"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io/fs"
 	"log"
-	"net"
 	"net/http"
-	"os"
-	"time"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/wecomtest"
+	"github.com/wecomauth/wecom/examples/internal/demo"
 )
 
 //go:embed static
 var files embed.FS
 
 func main() {
-	log.Fatal(run(env("ADDR", "127.0.0.1:8080")))
-}
-
-func run(addr string) error {
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	o := wecom.Options{
-		CorpID:      os.Getenv("WECOM_CORP_ID"),
-		AgentID:     os.Getenv("WECOM_AGENT_ID"),
-		Secret:      wecom.NewSecret(os.Getenv("WECOM_SECRET")),
-		CallbackURL: env("WECOM_CALLBACK_URL", "http://"+listener.Addr().String()+"/wecom/callback"),
-	}
-	site := fmt.Sprintf("Open http://%[1]s/ in a browser (Ctrl-C ends).\n在浏览器中打开 http://%[1]s/ （按 Ctrl-C 结束）。\n", listener.Addr())
-	if o.CorpID == "" && o.AgentID == "" && o.Secret.Reveal() == "" {
-		if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
-			return errors.New("the fake WeCom lets everybody in: ADDR must be on 127.0.0.1 until WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET are set")
-		}
-		fake, err := wecomtest.New().Start(env("FAKE_ADDR", "127.0.0.1:8081"))
+	log.Fatal(demo.WeCom(func(o wecom.Options) (http.Handler, error) {
+		auth, err := wecom.New(o)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer fake.Close()
-		o = fake.Options(o.CallbackURL)
-		site += fmt.Sprintf("No credentials are set, so a fake WeCom runs at %[1]s\n没有设置凭证，已启动模拟的企业微信：%[1]s\n", fake.URL())
-	}
-	auth, err := wecom.New(o)
-	if err != nil {
-		return err
-	}
-	fmt.Print(site)
-	server := &http.Server{Handler: routes(auth), ReadHeaderTimeout: 10 * time.Second}
-	return server.Serve(listener)
+		return routes(auth), nil
+	}))
 }
 
 // routes puts the page at the callback's path, beside Routes: ServeMux prefers the longer pattern, so WeCom
@@ -91,11 +58,4 @@ func me(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(id)
-}
-
-func env(name, otherwise string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return otherwise
 }

@@ -4,51 +4,38 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"html/template"
+	"log"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/examples/internal/demo"
 	"github.com/wecomauth/wecom/wecomtest"
 	"github.com/wecomauth/wecom/weixin"
 )
 
 func main() {
-	if err := run(env("ADDR", "127.0.0.1:8080")); err != nil {
-		fmt.Fprintln(os.Stderr, "weixin:", err)
-		os.Exit(1)
-	}
+	log.Fatal(run())
 }
 
-func run(addr string) error {
+func run() error {
 	options := weixin.Options{AppID: os.Getenv("WEIXIN_APP_ID"), Secret: wecom.NewSecret(os.Getenv("WEIXIN_SECRET"))}
+	var fake *wecomtest.Fake
 	if options.AppID == "" && options.Secret.Reveal() == "" {
-		if !strings.HasPrefix(addr, "127.0.0.1:") {
-			return fmt.Errorf("the fake Weixin lets everybody in: ADDR must be on 127.0.0.1 until WEIXIN_APP_ID and WEIXIN_SECRET are set")
-		}
-		fake := wecomtest.New()
-		server, err := fake.Start(env("FAKE_ADDR", "127.0.0.1:8081"))
-		if err != nil {
-			return err
-		}
-		defer server.Close()
-		fmt.Printf("No credentials are set, so a fake Weixin runs at %[1]s\n没有设置凭证，已启动模拟的微信：%[1]s\n", server.URL())
-		app := fake.WeixinWebsite()
-		options.AppID, options.Secret = app.AppID, wecom.NewSecret(app.Secret)
-		options.Endpoints = weixin.Endpoints{API: server.URL(), Pages: server.URL()}
+		fake = wecomtest.New()
 	}
-	handler, err := newSite(options, env("WEIXIN_CALLBACK_URL", "http://"+addr+"/authorization"))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("Open http://%[1]s/ in a browser (Ctrl-C ends).\n在浏览器中打开 http://%[1]s/ （按 Ctrl-C 结束）。\n", addr)
-	server := http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	return server.ListenAndServe()
+	return demo.Serve(fake, func(url string, server *wecomtest.Server) (http.Handler, error) {
+		if fake != nil {
+			app := fake.WeixinWebsite()
+			options.AppID, options.Secret = app.AppID, wecom.NewSecret(app.Secret)
+			options.Endpoints = weixin.Endpoints{API: server.URL(), Pages: server.URL()}
+		}
+		return newSite(options, cmp.Or(os.Getenv("WEIXIN_CALLBACK_URL"), url+"/authorization"))
+	})
 }
 
 // A site keeps its visitors' own tokens, which never leave the server.
@@ -130,10 +117,3 @@ button { min-height: 44px; padding: 0 1.25rem; font: inherit; cursor: pointer }
 <form method="post" action="/refresh"><button>刷新令牌</button></form>
 <form method="post" action="/logout"><button>退出登录</button></form>
 `))
-
-func env(name, otherwise string) string {
-	if value := strings.TrimSpace(os.Getenv(name)); value != "" {
-		return value
-	}
-	return otherwise
-}

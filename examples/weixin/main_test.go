@@ -43,9 +43,3 @@ func TestLoginAuthorizationHome(t *testing.T) {
 	assert.Equal(t, 401, b.Fetch("GET", "/", "").Status)
 	assert.Equal(t, 405, b.Fetch("GET", "/logout", "").Status)
 }
-
-func TestTheFakeStaysOnThisMachine(t *testing.T) {
-	t.Setenv("WEIXIN_APP_ID", "")
-	t.Setenv("WEIXIN_SECRET", "")
-	assert.ErrorContains(t, run("0.0.0.0:0"), "127.0.0.1")
-}
