@@ -191,6 +191,8 @@ func TestPeopleOnTheInAppPage(t *testing.T) {
 	res = b.Get(link(inApp, goodInApp))
 	assert.Equal(t, []int{302, 200}, []int{res.Hops[0].Status, res.Hops[1].Status})
 	assert.True(t, last().InApp)
+	res = b.PostForm(link(inApp, goodInApp), url.Values{"who": {"zhangsan"}, "action": {"allow"}})
+	assert.Equal(t, "/cb?code="+last().Value+"&state=abc123", res.Body, "consent that nobody asked for")
 
 	// privateinfo: consent, remembered for 30 days.
 	private := link(inApp, goodInApp, "scope", "snsapi_privateinfo")
