@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wecomauth/wecom/internal/pages"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 //go:embed pages.html
 var pagesHTML string
 
-var pages = template.Must(template.New("").Parse(pagesHTML))
+var templates = template.Must(template.New("").Parse(pagesHTML))
 
 var inAppState = regexp.MustCompile(`^[a-zA-Z0-9]{0,128}$`)
 
@@ -125,7 +127,7 @@ func (v *visit) say(zh, en string) string {
 	return zh
 }
 
-// language is the page's: the parameter lang, else the browser's, else zh.
+// language is the page's: the parameter lang, else the browser's.
 func language(r *http.Request) string {
 	switch r.URL.Query().Get("lang") {
 	case "zh", "cn":
@@ -133,16 +135,7 @@ func language(r *http.Request) string {
 	case "en":
 		return "en"
 	}
-	for tag := range strings.SplitSeq(r.Header.Get("Accept-Language"), ",") {
-		tag = strings.ToLower(strings.TrimSpace(tag))
-		if strings.HasPrefix(tag, "zh") {
-			return "zh"
-		}
-		if strings.HasPrefix(tag, "en") {
-			return "en"
-		}
-	}
-	return "zh"
+	return pages.Language(r.Header.Get("Accept-Language"))
 }
 
 // check looks at the parameters as WeCom does; f.mu is held from here on.
@@ -477,7 +470,6 @@ type view struct {
 	Data       any
 	Code       string
 	Text       string
-	QR         template.HTML
 	RedirectTo string
 	Told       *told
 }
@@ -509,9 +501,6 @@ func (v *visit) show(name string, data any) *answer {
 	w := v.view()
 	w.Data = data
 	w.Told = v.tells()
-	if name == "scan" {
-		w.QR = fakeQR(v.r.URL.RawQuery)
-	}
 	return v.render(http.StatusOK, name, w)
 }
 
@@ -531,7 +520,7 @@ func (v *visit) failed(p problem) *answer {
 
 func (v *visit) render(status int, name string, w view) *answer {
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, w); err != nil {
+	if err := templates.ExecuteTemplate(&b, name, w); err != nil {
 		panic("wecomtest: " + err.Error())
 	}
 	a := newAnswer(status, "text/html; charset=utf-8", b.Bytes())
