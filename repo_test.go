@@ -557,8 +557,8 @@ func TestFailureCodes(t *testing.T) {
 		var rows []string
 		for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([0-9]+)[^|]* \\| [\"“]([^|]+)[\"”] \\| [^|]+ \\|$").FindAllStringSubmatch(string(text), -1) {
 			rows = append(rows, m[1])
-			title, _, _, _, _ := pages.Text(lang, m[1])
-			assert.Equal(t, []string{statuses[m[1]], title}, m[2:], "%s, %s", name, m[1])
+			p, _, _ := pages.For("", lang, m[1])
+			assert.Equal(t, []string{statuses[m[1]], p.Title}, m[2:], "%s, %s", name, m[1])
 		}
 		assert.ElementsMatch(t, codes, rows, name)
 	}
