@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/errcode"
 )
 
@@ -74,7 +74,7 @@ func (m *Middleware) Check(ctx context.Context) error {
 // checkDomain compares as WeCom does: host and port, letter by letter.
 func checkDomain(callback, trusted string) error {
 	u, err := url.Parse(callback)
-	if err != nil || endpoint.IsLoopback(u.Hostname()) {
+	if err != nil || config.IsLoopback(u.Hostname()) {
 		return nil
 	}
 	_, bare, found := strings.Cut(trusted, "://")

@@ -2,7 +2,6 @@ package wecom
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -20,12 +19,12 @@ import (
 func New(o Options) (*Middleware, error) {
 	callback, home, err := o.validate()
 	if err != nil {
-		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+		return nil, err
 	}
 	o = o.withDefaults()
 	provider, client, err := newProvider(o)
 	if err != nil {
-		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+		return nil, err
 	}
 	app := provider.App()
 	// With CallbackURL: another middleware of the same app may let in other people.
@@ -141,8 +140,8 @@ func NewClient(o Options) (*Client, error) {
 	var c checks
 	c.client(o)
 	c.limits(o.Limits)
-	if err := errors.Join(c...); err != nil {
-		return nil, fmt.Errorf("wecom: these options cannot work:\n%w", err)
+	if err := c.Err("wecom: these options"); err != nil {
+		return nil, err
 	}
 	return newClient(o.withDefaults()), nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -84,7 +82,7 @@ func (c *scsCarrier) undecodable(ctx context.Context, token string) bool {
 	return err != nil
 }
 
-// rowName is how the manager names its row: checkManager insists on HashTokenInStore.
+// rowName is how the manager names its row: New insists on HashTokenInStore.
 func rowName(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -206,44 +204,42 @@ func (noRows) Find(string) ([]byte, bool, error)      { return nil, false, nil }
 func (noRows) Commit(string, []byte, time.Time) error { return nil }
 func (noRows) Delete(string) error                    { return nil }
 
-// checkManager says why an application's session manager cannot carry a sign-in.
-func checkManager(m *scs.SessionManager, https bool, callbackPath string) error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("Sessions: "+format, args...)) }
+// manager says why an application's session manager cannot carry a sign-in.
+func (c *checks) manager(m *scs.SessionManager, https bool, callbackPath string) {
+	bad := func(format string, args ...any) { c.Add("Sessions: "+format, args...) }
 	if m.Store == nil || m.Codec == nil || m.Lifetime <= 0 {
 		bad("make the manager with scs.New: it has no store, no codec or no lifetime")
 	}
 	if !m.HashTokenInStore {
 		bad("set HashTokenInStore: without it whoever reads the store can take over its sessions")
 	}
-	c := m.Cookie
-	if !c.HttpOnly {
+	cookie := m.Cookie
+	if !cookie.HttpOnly {
 		bad("set Cookie.HttpOnly: a script must not read the session")
 	}
 	switch {
-	case c.SameSite == http.SameSiteStrictMode:
+	case cookie.SameSite == http.SameSiteStrictMode:
 		bad("Cookie.SameSite must be Lax: with Strict the browser returns from WeCom without its session, and the sign-in never ends")
-	case c.SameSite == http.SameSiteNoneMode && !c.Secure:
+	case cookie.SameSite == http.SameSiteNoneMode && !cookie.Secure:
 		bad("Cookie.SameSite None needs Cookie.Secure: browsers drop the cookie otherwise")
-	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteNoneMode:
+	case cookie.SameSite != http.SameSiteLaxMode && cookie.SameSite != http.SameSiteNoneMode:
 		bad("set Cookie.SameSite to Lax")
 	}
-	if https && !c.Secure {
+	if https && !cookie.Secure {
 		bad("set Cookie.Secure: CallbackURL is https")
 	}
-	if https && !strings.HasPrefix(c.Name, "__Host-") {
+	if https && !strings.HasPrefix(cookie.Name, "__Host-") {
 		bad("set Cookie.Name to __Host-session, or another with this prefix: a neighbouring subdomain can plant a session of its own under any other name")
-	} else if c.Name == "" {
+	} else if cookie.Name == "" {
 		bad("set Cookie.Name")
 	}
-	if strings.HasPrefix(c.Name, "__Host-") && (!c.Secure || c.Domain != "" || c.Path != "/") {
+	if strings.HasPrefix(cookie.Name, "__Host-") && (!cookie.Secure || cookie.Domain != "" || cookie.Path != "/") {
 		bad("a cookie named __Host-… needs Secure, Path / and no Domain: browsers drop it otherwise")
 	}
-	if strings.HasPrefix(c.Name, "__Secure-") && !c.Secure {
+	if strings.HasPrefix(cookie.Name, "__Secure-") && !cookie.Secure {
 		bad("a cookie named __Secure-… needs Secure: browsers drop it otherwise")
 	}
-	if c.Path != "/" && (c.Path == "" || !strings.HasPrefix(callbackPath, strings.TrimSuffix(c.Path, "/")+"/")) {
-		bad("Cookie.Path %q does not cover the callback %q", c.Path, callbackPath)
+	if cookie.Path != "/" && (cookie.Path == "" || !strings.HasPrefix(callbackPath, strings.TrimSuffix(cookie.Path, "/")+"/")) {
+		bad("Cookie.Path %q does not cover the callback %q", cookie.Path, callbackPath)
 	}
-	return errors.Join(errs...)
 }

@@ -2,15 +2,13 @@ package wecom
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"net/url"
 	"path"
 	"regexp"
 	"strings"
 	"time"
 
-	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/returnto"
 )
 
@@ -33,13 +31,11 @@ func (o Options) validate() (callback *url.URL, home string, err error) {
 	c.panel(o)
 	c.limits(o.Limits)
 	home = c.home(o, callback)
-	return callback, home, errors.Join(c...)
+	return callback, home, c.Err("wecom: these options")
 }
 
 // checks collects what is wrong with the options.
-type checks []error
-
-func (c *checks) bad(format string, args ...any) { *c = append(*c, fmt.Errorf(format, args...)) }
+type checks struct{ config.Mistakes }
 
 var (
 	corpIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
@@ -52,37 +48,37 @@ func (c *checks) app(o Options) {
 	switch o.Scope {
 	case "", "snsapi_base", "snsapi_userinfo", "snsapi_privateinfo":
 	default:
-		c.bad("Scope %q: want snsapi_base, snsapi_privateinfo or snsapi_userinfo", o.Scope)
+		c.Add("Scope %q: want snsapi_base, snsapi_privateinfo or snsapi_userinfo", o.Scope)
 	}
 	switch o.Page {
 	case PageAuto, PageInApp, PageWeb, PageWeixin:
 	default:
-		c.bad("Page %q: want one of the Page constants", o.Page)
+		c.Add("Page %q: want one of the Page constants", o.Page)
 	}
 	if o.ProfileRequired && !o.Profile {
-		c.bad("ProfileRequired does nothing without Profile: set both, or neither")
+		c.Add("ProfileRequired does nothing without Profile: set both, or neither")
 	}
 	if o.Language != "" && o.Language != "zh" && o.Language != "en" {
-		c.bad("Language %q: want zh, en or nothing", o.Language)
+		c.Add("Language %q: want zh, en or nothing", o.Language)
 	}
 	if o.JSSDK && (o.Provider != nil || o.AgentID == "") {
-		c.bad("JSSDK needs AgentID, and no Provider")
+		c.Add("JSSDK needs AgentID, and no Provider")
 	}
 	if o.Provider != nil {
 		if o.StateKey.Reveal() == "" && o.Secret.Reveal() == "" {
-			c.bad("StateKey is missing: with a Provider there is no Secret to derive it from")
+			c.Add("StateKey is missing: with a Provider there is no Secret to derive it from")
 		}
 		if o.Scope != "" || o.Page != PageAuto || o.Profile {
-			c.bad("Scope, Page and Profile belong to the built-in provider: leave them out when Provider is set")
+			c.Add("Scope, Page and Profile belong to the built-in provider: leave them out when Provider is set")
 		}
 		return
 	}
 	c.client(o)
 	if o.AgentID == "" && (o.Page != PageInApp || o.Scope != "" && o.Scope != defaultScope) {
-		c.bad("AgentID is missing: the web-login page and every scope but snsapi_base need it; it stands on the app's page in the admin console")
+		c.Add("AgentID is missing: the web-login page and every scope but snsapi_base need it; it stands on the app's page in the admin console")
 	}
 	if o.Secret.Reveal() == "" && o.TokenSource != nil && o.StateKey.Reveal() == "" {
-		c.bad("StateKey is missing: without Secret there is nothing to derive it from")
+		c.Add("StateKey is missing: without Secret there is nothing to derive it from")
 	}
 }
 
@@ -90,42 +86,42 @@ func (c *checks) app(o Options) {
 func (c *checks) client(o Options) {
 	if o.Provider != nil {
 		if o.TokenSource == nil {
-			c.bad("TokenSource is missing: only a WeCom corp app's is made from Options")
+			c.Add("TokenSource is missing: only a WeCom corp app's is made from Options")
 		}
 		if o.Endpoints.API == "" {
-			c.bad("Endpoints.API is missing: only WeCom's is known")
+			c.Add("Endpoints.API is missing: only WeCom's is known")
 		}
-		c.endpoint("Endpoints.API", o.Endpoints.API)
+		c.Address("Endpoints.API", o.Endpoints.API)
 		return
 	}
 	switch {
 	case o.CorpID == "":
-		c.bad("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
+		c.Add("CorpID is missing: it is the 企业ID on the admin console's page 我的企业")
 	case !corpIDForm.MatchString(o.CorpID):
-		c.bad("CorpID %q: want letters, digits, - and _ only", o.CorpID)
+		c.Add("CorpID %q: want letters, digits, - and _ only", o.CorpID)
 	}
 	if o.AgentID != "" && !digits.MatchString(o.AgentID) {
-		c.bad("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
+		c.Add("AgentID %q: want digits, as on the app's page in the admin console", o.AgentID)
 	}
 	switch secret := o.Secret.Reveal(); {
 	case secret == "" && o.TokenSource == nil:
-		c.bad("Secret is missing: it stands on the app's page in the admin console (or set TokenSource)")
+		c.Add("Secret is missing: it stands on the app's page in the admin console (or set TokenSource)")
 	case strings.TrimSpace(secret) != secret:
-		c.bad("Secret begins or ends with white space")
+		c.Add("Secret begins or ends with white space")
 	}
 	if o.TokenSource != nil && o.TokenStore != nil {
-		c.bad("TokenStore is never asked when TokenSource is set: leave one of them out")
+		c.Add("TokenStore is never asked when TokenSource is set: leave one of them out")
 	}
-	c.endpoint("Endpoints.API", o.Endpoints.API)
+	c.Address("Endpoints.API", o.Endpoints.API)
 }
 
 func (c *checks) keys(o Options) {
 	if n := len(o.StateKey.Reveal()); n > 0 && n < minStateKey {
-		c.bad("StateKey has %d bytes: want at least %d, random", n, minStateKey)
+		c.Add("StateKey has %d bytes: want at least %d, random", n, minStateKey)
 	}
 	for i, k := range o.EarlierStateKeys {
 		if n := len(k.Reveal()); n < minStateKey {
-			c.bad("EarlierStateKeys[%d] has %d bytes: want at least %d", i, n, minStateKey)
+			c.Add("EarlierStateKeys[%d] has %d bytes: want at least %d", i, n, minStateKey)
 		}
 	}
 }
@@ -134,45 +130,45 @@ func (c *checks) keys(o Options) {
 func (c *checks) callback(o Options) *url.URL {
 	none := &url.URL{Path: "/wecom/callback"}
 	if o.CallbackURL == "" {
-		c.bad("CallbackURL is missing: for example https://app.example.com/wecom/callback")
+		c.Add("CallbackURL is missing: for example https://app.example.com/wecom/callback")
 		return none
 	}
 	u, err := url.Parse(o.CallbackURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		c.bad("CallbackURL: want an absolute URL such as https://app.example.com/wecom/callback")
+		c.Add("CallbackURL: want an absolute URL such as https://app.example.com/wecom/callback")
 		return none
 	}
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(o.CallbackURL, "#") {
-		c.bad("CallbackURL: want scheme, host and path only")
+		c.Add("CallbackURL: want scheme, host and path only")
 	}
-	if u.Scheme == "http" && !endpoint.IsLoopback(u.Hostname()) && !o.DangerouslyAllowHTTP {
-		c.bad("CallbackURL: plain http gives the session to everybody on the network: use https (or DangerouslyAllowHTTP)")
+	if u.Scheme == "http" && !config.IsLoopback(u.Hostname()) && !o.DangerouslyAllowHTTP {
+		c.Add("CallbackURL: plain http gives the session to everybody on the network: use https (or DangerouslyAllowHTTP)")
 	}
 	if p := u.Port(); u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80" || strings.HasSuffix(u.Host, ":") {
-		c.bad("CallbackURL: leave the default port out: WeCom compares host and port with the 可信域名 letter by letter")
+		c.Add("CallbackURL: leave the default port out: WeCom compares host and port with the 可信域名 letter by letter")
 	}
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
-		c.bad("CallbackURL: write the host as browsers send it, in Punycode (xn--…)")
+		c.Add("CallbackURL: write the host as browsers send it, in Punycode (xn--…)")
 	}
 	if u.Host != strings.ToLower(u.Host) {
-		c.bad("CallbackURL: write the host in lower case, as browsers do")
+		c.Add("CallbackURL: write the host in lower case, as browsers do")
 	}
 	name := path.Base(u.Path)
 	switch _, own := builtInRoutes[name]; {
 	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
-		c.bad("CallbackURL: want a path that does not end in a slash, such as /wecom/callback")
+		c.Add("CallbackURL: want a path that does not end in a slash, such as /wecom/callback")
 		return none
 	case path.Clean(u.Path) != u.Path || u.EscapedPath() != u.Path || !plainPath.MatchString(u.Path):
-		c.bad("CallbackURL: want a path of letters, digits, -, _, . and ~, without empty or dot elements")
+		c.Add("CallbackURL: want a path of letters, digits, -, _, . and ~, without empty or dot elements")
 	case own:
-		c.bad("CallbackURL: its last element %q is the name of another built-in route", name)
+		c.Add("CallbackURL: its last element %q is the name of another built-in route", name)
 	}
 	if o.MountPath != "" {
 		switch {
 		case !plainPath.MatchString(o.MountPath) || path.Clean(o.MountPath) != o.MountPath || o.MountPath == "/":
-			c.bad("MountPath %q: want a path such as /app, without a slash at the end", o.MountPath)
+			c.Add("MountPath %q: want a path such as /app, without a slash at the end", o.MountPath)
 		case !strings.HasPrefix(u.Path, o.MountPath+"/"):
-			c.bad("MountPath %q is no prefix of CallbackURL's path: it is what stands before the path that the handler sees", o.MountPath)
+			c.Add("MountPath %q is no prefix of CallbackURL's path: it is what stands before the path that the handler sees", o.MountPath)
 			return none
 		}
 	}
@@ -192,9 +188,9 @@ func (c *checks) home(o Options, callback *url.URL) string {
 	}
 	home, ok := returnto.Parse(o.HomePath)
 	if !ok {
-		c.bad("HomePath %q: want a path on this site such as /", o.HomePath)
+		c.Add("HomePath %q: want a path on this site such as /", o.HomePath)
 	} else if isOwnPath(returnto.Path(home), callback.Path) {
-		c.bad("HomePath %q is a built-in route: a sign-in that ends there never ends", o.HomePath)
+		c.Add("HomePath %q is a built-in route: a sign-in that ends there never ends", o.HomePath)
 	}
 	return home
 }
@@ -209,16 +205,14 @@ func (c *checks) sessions(o Options, callback *url.URL) {
 	c.duration("IdleTimeout", o.IdleTimeout, time.Second, cmp.Or(o.SessionLifetime, defaultLifetime))
 	c.duration("Recheck", o.Recheck, time.Second, maxLifetime)
 	if o.Sessions != nil {
-		if err := checkManager(o.Sessions, callback.Scheme == "https", callback.Path); err != nil {
-			*c = append(*c, err)
-		}
+		c.manager(o.Sessions, callback.Scheme == "https", callback.Path)
 	}
 }
 
 func (c *checks) proofs(o Options) {
 	for _, file := range o.DomainProof {
 		if !proofName.MatchString(file) {
-			c.bad("DomainProof %q: want the name of the file that the admin console offers, such as WW_verify_AbCd1234.txt", file)
+			c.Add("DomainProof %q: want the name of the file that the admin console offers, such as WW_verify_AbCd1234.txt", file)
 		}
 	}
 }
@@ -226,25 +220,15 @@ func (c *checks) proofs(o Options) {
 func (c *checks) proxies(o Options) {
 	for i, p := range o.TrustedProxies {
 		if !p.IsValid() {
-			c.bad("TrustedProxies[%d] is not a valid prefix", i)
+			c.Add("TrustedProxies[%d] is not a valid prefix", i)
 		}
 	}
 }
 
 // endpoints checks the sign-in pages; client checks the API.
 func (c *checks) endpoints(o Options) {
-	c.endpoint("Endpoints.Authorize", o.Endpoints.Authorize)
-	c.endpoint("Endpoints.WebLogin", o.Endpoints.WebLogin)
-}
-
-// endpoint checks an address of [Endpoints] that is not empty.
-func (c *checks) endpoint(option, address string) {
-	if address == "" {
-		return
-	}
-	if err := endpoint.Check(option, address); err != nil {
-		*c = append(*c, err)
-	}
+	c.Address("Endpoints.Authorize", o.Endpoints.Authorize)
+	c.Address("Endpoints.WebLogin", o.Endpoints.WebLogin)
 }
 
 // policyURL is what can stand in a Content-Security-Policy without ending its directive.
@@ -256,18 +240,18 @@ func (c *checks) panel(o Options) {
 	switch {
 	case script == "" || plainPath.MatchString(script):
 	case !policyURL.MatchString(script):
-		c.bad("Endpoints.PanelScript: want an absolute URL, or a path on this site, of plain characters")
+		c.Add("Endpoints.PanelScript: want an absolute URL, or a path on this site, of plain characters")
 	default:
-		c.endpoint("Endpoints.PanelScript", script)
+		c.Address("Endpoints.PanelScript", script)
 	}
 	switch {
 	case !o.LoginPanel:
 	case o.Provider != nil:
-		c.bad("LoginPanel belongs to the built-in provider: leave it out when Provider is set")
+		c.Add("LoginPanel belongs to the built-in provider: leave it out when Provider is set")
 	case o.Page == PageInApp:
-		c.bad("LoginPanel is never shown with Page %q: leave one of them out", o.Page)
+		c.Add("LoginPanel is never shown with Page %q: leave one of them out", o.Page)
 	case o.Endpoints.WebLogin != "" && !policyURL.MatchString(originOf(o.Endpoints.WebLogin)):
-		c.bad("Endpoints.WebLogin: LoginPanel needs a host of plain characters")
+		c.Add("Endpoints.WebLogin: LoginPanel needs a host of plain characters")
 	}
 }
 
@@ -276,13 +260,13 @@ func (c *checks) limits(l Limits) {
 	c.duration("Limits.Call", l.Call, time.Second/10, time.Minute)
 	c.duration("Limits.SessionStore", l.SessionStore, time.Second/10, 10*time.Second)
 	if n := l.AnswerBytes; n != 0 && (n < 64<<10 || n > 64<<20) {
-		c.bad("Limits.AnswerBytes %d: want %d to %d", n, 64<<10, 64<<20)
+		c.Add("Limits.AnswerBytes %d: want %d to %d", n, 64<<10, 64<<20)
 	}
 }
 
 // duration checks a duration that is not 0.
 func (c *checks) duration(name string, d, least, most time.Duration) {
 	if d != 0 && (d < least || d > most) {
-		c.bad("%s %s: want %s to %s; a number without a unit counts nanoseconds", name, d, least, most)
+		c.Add("%s %s: want %s to %s; a number without a unit counts nanoseconds", name, d, least, most)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/msgcrypt"
 )
 
@@ -80,15 +81,14 @@ type keys struct {
 func New(o Options) (*Receiver, error) {
 	e := &Receiver{middlewares: slices.Clone(o.Middlewares), receiveIDs: slices.Clone(o.ReceiveIDs),
 		onEvent: o.OnEvent, log: cmp.Or(o.Logger, slog.Default())}
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var wrong config.Mistakes
 	add := func(name string, token, key wecom.Secret) {
 		aes, err := msgcrypt.ParseKey(key.Reveal())
 		if err != nil {
-			bad("%sEncodingAESKey: want the 43 letters and digits of the admin console's page 设置API接收", name)
+			wrong.Add("%sEncodingAESKey: want the 43 letters and digits of the admin console's page 设置API接收", name)
 		}
 		if !isToken(token.Reveal()) {
-			bad("%sToken: want the letters and digits, 32 at most, of the admin console's page 设置API接收", name)
+			wrong.Add("%sToken: want the letters and digits, 32 at most, of the admin console's page 设置API接收", name)
 		}
 		e.keys = append(e.keys, keys{token.Reveal(), aes})
 	}
@@ -98,16 +98,16 @@ func New(o Options) (*Receiver, error) {
 	}
 	for i, m := range e.middlewares {
 		if m == nil || m.App().CorpID == "" {
-			bad("Middlewares[%d] has no corp: want one made by wecom.New for a WeCom app", i)
+			wrong.Add("Middlewares[%d] has no corp: want one made by wecom.New for a WeCom app", i)
 			continue
 		}
 		e.receiveIDs = append(e.receiveIDs, m.App().CorpID)
 	}
 	if len(e.receiveIDs) == 0 {
-		bad("Middlewares and ReceiveIDs are empty: whose events are these?")
+		wrong.Add("Middlewares and ReceiveIDs are empty: whose events are these?")
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("events: these options cannot work:\n%w", errors.Join(errs...))
+	if err := wrong.Err("events: these options"); err != nil {
+		return nil, err
 	}
 	e.members = queue[member]{handle: e.lookUp, max: 10_000, log: e.log,
 		full: "too many members changed at once; some were not looked up"}

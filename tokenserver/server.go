@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/jsonx"
 )
 
@@ -84,48 +84,46 @@ type client struct {
 // It copies c, but not the sources, and does no I/O.
 func New(c Config) (*Server, error) {
 	s := &Server{apps: map[string]*app{}, log: c.Logger}
-	var wrong []error
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-
+	var wrong config.Mistakes
 	if len(c.Apps) == 0 {
-		bad("Apps is empty: there is nothing to hand out")
+		wrong.Add("Apps is empty: there is nothing to hand out")
 	}
 	for name, source := range c.Apps {
 		if !isName(name) {
-			bad("Apps: the name %.140q: want 1 to %d bytes without control characters", name, maxName)
+			wrong.Add("Apps: the name %.140q: want 1 to %d bytes without control characters", name, maxName)
 		}
 		if source == nil {
-			bad("Apps[%q] is nil", name)
+			wrong.Add("Apps[%q] is nil", name)
 		}
 		s.apps[name] = &app{source: source}
 	}
 	if len(c.Clients) == 0 {
-		bad("Clients is empty: there is nobody to hand anything to")
+		wrong.Add("Clients is empty: there is nobody to hand anything to")
 	}
 	for i, in := range c.Clients {
 		out := client{name: in.Name, apps: slices.Clone(in.Apps)}
 		if !isName(in.Name) {
-			bad("Clients[%d].Name: want 1 to %d bytes without control characters", i, maxName)
+			wrong.Add("Clients[%d].Name: want 1 to %d bytes without control characters", i, maxName)
 		}
 		// The value is not shown: it may be the key itself, by mistake.
 		key, err := hex.DecodeString(in.KeySHA256)
 		if err != nil || copy(out.key[:], key) != sha256.Size || len(key) != sha256.Size {
-			bad("Clients[%d].KeySHA256: want the SHA-256 of the key, 64 hex digits", i)
+			wrong.Add("Clients[%d].KeySHA256: want the SHA-256 of the key, 64 hex digits", i)
 		} else if slices.ContainsFunc(s.clients, func(other client) bool { return other.key == out.key }) {
-			bad("Clients[%d].KeySHA256 is an earlier client's, too: every client needs a key of its own", i)
+			wrong.Add("Clients[%d].KeySHA256 is an earlier client's, too: every client needs a key of its own", i)
 		}
 		if len(in.Apps) == 0 {
-			bad("Clients[%d].Apps is empty: it names the apps whose tokens the client may have", i)
+			wrong.Add("Clients[%d].Apps is empty: it names the apps whose tokens the client may have", i)
 		}
 		for _, name := range in.Apps {
 			if c.Apps[name] == nil {
-				bad("Clients[%d].Apps: there is no app %.140q", i, name)
+				wrong.Add("Clients[%d].Apps: there is no app %.140q", i, name)
 			}
 		}
 		s.clients = append(s.clients, out)
 	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("tokenserver: this configuration cannot work:\n%w", errors.Join(wrong...))
+	if err := wrong.Err("tokenserver: this configuration"); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

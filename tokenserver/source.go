@@ -1,6 +1,7 @@
 package tokenserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/jsonx"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
@@ -54,19 +55,16 @@ type Source struct{ tokens wecom.TokenSource }
 
 // NewSource returns a source for c, or an error that joins all mistakes in c. It does no I/O.
 func NewSource(c SourceConfig) (*Source, error) {
-	var wrong []error
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	if err := endpoint.Check("URL", c.URL); err != nil {
-		wrong = append(wrong, err)
-	}
+	var wrong config.Mistakes
+	wrong.Address("URL", cmp.Or(c.URL, "missing"))
 	if !isName(c.App) {
-		bad("App: want 1 to %d bytes without control characters", maxName)
+		wrong.Add("App: want 1 to %d bytes without control characters", maxName)
 	}
 	if key := c.Key.Reveal(); len(key) < minKey || len(key) > maxKey || !upstream.IsToken(key) {
-		bad("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey)
+		wrong.Add("Key: want %d to %d printable ASCII characters without blanks, such as GenerateKey returns", minKey, maxKey)
 	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("tokenserver: this configuration cannot work:\n%w", errors.Join(wrong...))
+	if err := wrong.Err("tokenserver: this configuration"); err != nil {
+		return nil, err
 	}
 	if c.Transport == nil {
 		c.Transport = upstream.NewTransport()

@@ -33,11 +33,11 @@ type Website struct{ *app }
 // It does no I/O and starts no goroutine.
 func NewWebsite(o Options) (*Website, error) {
 	c := o.check()
-	c.signIn(o)
+	o.checkSignIn(&c)
 	if o.TokenStore != nil || o.TokenSource != nil || o.ClassicToken {
-		c.bad("TokenStore, TokenSource and ClassicToken belong to official accounts: a website app has no access token of its own")
+		c.Add("TokenStore, TokenSource and ClassicToken belong to official accounts: a website app has no access token of its own")
 	}
-	if err := c.err(); err != nil {
+	if err := c.Err("weixin: these options"); err != nil {
 		return nil, err
 	}
 	return &Website{&app{o: o.withDefaults(), page: qrConnect, scope: "snsapi_login"}}, nil
@@ -61,9 +61,9 @@ type OfficialAccount struct {
 // mistake in o. It does no I/O and starts no goroutine.
 func NewOfficialAccount(o Options) (*OfficialAccount, error) {
 	c := o.check()
-	c.account(o)
-	c.signIn(o)
-	if err := c.err(); err != nil {
+	o.checkAccount(&c)
+	o.checkSignIn(&c)
+	if err := c.Err("weixin: these options"); err != nil {
 		return nil, err
 	}
 	return newOfficialAccount(o)
@@ -88,8 +88,8 @@ func newOfficialAccount(o Options) (*OfficialAccount, error) {
 // no I/O. If o is not valid, the client is nil and the error lists every mistake.
 func NewClient(o Options) (*wecom.Client, error) {
 	c := o.check()
-	c.account(o)
-	if err := c.err(); err != nil {
+	o.checkAccount(&c)
+	if err := c.Err("weixin: these options"); err != nil {
 		return nil, err
 	}
 	a, err := newOfficialAccount(o)

@@ -3,15 +3,13 @@ package weixin
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -66,57 +64,38 @@ type Endpoints struct {
 // appIDForm is wider than what Weixin gives out, for fakes and proxies.
 var appIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 
-// checks collects what is wrong with options.
-type checks []error
-
-func (c *checks) bad(format string, args ...any) { *c = append(*c, fmt.Errorf(format, args...)) }
-
-// err joins what was found.
-func (c checks) err() error {
-	if len(c) == 0 {
-		return nil
-	}
-	return fmt.Errorf("weixin: these options cannot work:\n%w", errors.Join(c...))
-}
-
 // check checks what both kinds of app use of o.
-func (o Options) check() (c checks) {
+func (o Options) check() (c config.Mistakes) {
 	switch {
 	case o.AppID == "":
-		c.bad("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
+		c.Add("AppID is missing: it stands beside the AppSecret at open.weixin.qq.com or mp.weixin.qq.com")
 	case !appIDForm.MatchString(o.AppID):
-		c.bad("AppID %.80q: want letters, digits, - and _ only", o.AppID)
+		c.Add("AppID %.80q: want letters, digits, - and _ only", o.AppID)
 	case strings.HasPrefix(o.AppID, "ww"):
-		c.bad("AppID %q is a WeCom corp id (企业ID): a Weixin app's begins with wx", o.AppID)
+		c.Add("AppID %q is a WeCom corp id (企业ID): a Weixin app's begins with wx", o.AppID)
 	}
 	switch secret := o.Secret.Reveal(); {
 	case secret == "" && o.TokenSource == nil:
-		c.bad("Secret is missing: it is the app's AppSecret")
+		c.Add("Secret is missing: it is the app's AppSecret")
 	case strings.TrimSpace(secret) != secret:
-		c.bad("Secret begins or ends with white space")
+		c.Add("Secret begins or ends with white space")
 	}
-	for _, e := range []struct{ name, url string }{{"API", o.Endpoints.API}, {"Pages", o.Endpoints.Pages}} {
-		if e.url == "" {
-			continue
-		}
-		if err := endpoint.Check("Endpoints."+e.name, e.url); err != nil {
-			c = append(c, err)
-		}
-	}
+	c.Address("Endpoints.API", o.Endpoints.API)
+	c.Address("Endpoints.Pages", o.Endpoints.Pages)
 	return c
 }
 
-// account checks what only official accounts use of o.
-func (c *checks) account(o Options) {
+// checkAccount checks what only official accounts use of o.
+func (o Options) checkAccount(c *config.Mistakes) {
 	if o.TokenSource != nil && (o.TokenStore != nil || o.ClassicToken) {
-		c.bad("TokenStore and ClassicToken do nothing when TokenSource is set: leave them out")
+		c.Add("TokenStore and ClassicToken do nothing when TokenSource is set: leave them out")
 	}
 }
 
-// signIn checks what is needed besides for people to sign in.
-func (c *checks) signIn(o Options) {
+// checkSignIn checks what is needed besides for people to sign in.
+func (o Options) checkSignIn(c *config.Mistakes) {
 	if o.Secret.Reveal() == "" && o.TokenSource != nil { // else check has said so
-		c.bad("Secret is missing: codes are exchanged with it")
+		c.Add("Secret is missing: codes are exchanged with it")
 	}
 }
 

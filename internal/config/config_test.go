@@ -1,21 +1,21 @@
-package endpoint_test
+package config_test
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/wecomauth/wecom/internal/endpoint"
+	"github.com/wecomauth/wecom/internal/config"
 )
 
-func TestCheck(t *testing.T) {
+func TestAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"https://s3cret.example.com/x":        "",
 		"http://localhost:8080":               "",
 		"http://LocalHost/s3cret":             "",
 		"http://127.8.9.1/":                   "",
 		"http://[::1]:80":                     "",
-		"":                                    "absolute",
+		"":                                    "",
 		"s3cret.example.com/x":                "absolute",
 		"/s3cret":                             "absolute",
 		"https:s3cret":                        "absolute",
@@ -30,7 +30,9 @@ func TestCheck(t *testing.T) {
 		"http://127.0.0.1.s3cret.example.com": "https",
 		"ftp://localhost":                     "https",
 	} {
-		err := endpoint.Check("Endpoints.API", address)
+		var m config.Mistakes
+		m.Address("Endpoints.API", address)
+		err := m.Err("these options")
 		if want == "" {
 			assert.NoError(t, err, address)
 			continue
