@@ -218,16 +218,21 @@ func (c *Client) send(ctx context.Context, method, op string, query url.Values, 
 func (c *Client) fetchToken(ctx context.Context) (Token, error) {
 	withoutToken := *c
 	withoutToken.tokens = noTokens{}
+	return withoutToken.fetch(ctx, "gettoken", "access_token", url.Values{"corpid": {c.app.CorpID}, "corpsecret": {c.secret.Reveal()}})
+}
+
+// fetch asks WeCom for a token or a ticket, which stands in the field of that name.
+func (c *Client) fetch(ctx context.Context, op, field string, query url.Values) (Token, error) {
 	// From the request's start and not from the answer: a token must not be
 	// thought to live longer than it does.
 	start := time.Now()
-	_, answer, err := withoutToken.call(ctx, http.MethodGet, "gettoken", url.Values{"corpid": {c.app.CorpID}, "corpsecret": {c.secret.Reveal()}}, nil)
+	_, answer, err := c.call(ctx, http.MethodGet, op, query, nil)
 	if err != nil {
 		return Token{}, err
 	}
-	value, life, err := upstream.ReadToken(answer)
+	value, life, err := upstream.ReadToken(answer, field)
 	if err != nil {
-		return Token{}, unreadable("gettoken", err)
+		return Token{}, unreadable(op, err)
 	}
 	return Token{NewSecret(value), start.Add(life)}, nil
 }

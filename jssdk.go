@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/jssign"
-	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // Signatures for WeCom's JS-SDK. Each is made with a ticket, of which WeCom gives
@@ -60,17 +58,3 @@ func signPage(ctx context.Context, tickets TokenSource, pageURL string) (int64, 
 }
 
 func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
-
-func (c *Client) fetchTicket(ctx context.Context, op string, query url.Values) (Token, error) {
-	start := time.Now()
-	_, answer, err := c.call(ctx, http.MethodGet, op, query, nil)
-	if err != nil {
-		return Token{}, err
-	}
-	value, _, err := answer.String("ticket")
-	if err != nil || !upstream.IsToken(value) {
-		return Token{}, unreadable(op, errors.New("there is no ticket"))
-	}
-	seconds, _, _ := answer.Int("expires_in") // the source makes a minute of what is none
-	return Token{NewSecret(value), start.Add(time.Duration(min(max(seconds, 0), 7200)) * time.Second)}, nil
-}

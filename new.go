@@ -174,10 +174,10 @@ func newClient(o Options) *Client {
 	}
 	if o.Provider == nil {
 		c.corpTicket = c.newSource(o, "-jsapi", func(ctx context.Context, _ Token) (Token, error) {
-			return c.fetchTicket(ctx, "get_jsapi_ticket", nil)
+			return c.fetch(ctx, "get_jsapi_ticket", "ticket", nil)
 		})
 		c.appTicket = c.newSource(o, "-agent-config", func(ctx context.Context, _ Token) (Token, error) {
-			return c.fetchTicket(ctx, "ticket/get", url.Values{"type": {"agent_config"}})
+			return c.fetch(ctx, "ticket/get", "ticket", url.Values{"type": {"agent_config"}})
 		})
 	}
 	return c

@@ -90,7 +90,7 @@ func (a *app) fetch(ctx context.Context, method, op string, query url.Values, bo
 	if err != nil {
 		return wecom.Token{}, err
 	}
-	value, life, err := upstream.ReadToken(answer)
+	value, life, err := upstream.ReadToken(answer, "access_token")
 	if err != nil {
 		return wecom.Token{}, unreadable(op, err)
 	}

@@ -155,7 +155,7 @@ func (a *app) userToken(ctx context.Context, op string, query url.Values) (UserT
 	if err != nil {
 		return UserToken{}, err
 	}
-	value, life, err := upstream.ReadToken(answer)
+	value, life, err := upstream.ReadToken(answer, "access_token")
 	openID, _, openErr := answer.String("openid")
 	if openErr == nil && !isID(openID) {
 		openErr = errors.New("there is no openid")

@@ -141,13 +141,13 @@ const (
 	maxTokenLife = 2 * time.Hour
 )
 
-// ReadToken returns the access_token of an answer and its life. A life
-// that makes no sense is the shortest: if that is too long, the platform refuses
+// ReadToken returns the token of an answer, in the field of that name, and its life. A
+// life that makes no sense is the shortest: if that is too long, the platform refuses
 // the token and it is replaced.
-func ReadToken(answer jsonx.Object) (value string, life time.Duration, err error) {
-	value, _, err = answer.String("access_token")
+func ReadToken(answer jsonx.Object, name string) (value string, life time.Duration, err error) {
+	value, _, err = answer.String(name)
 	if err != nil || !IsToken(value) {
-		return "", 0, errors.New("there is no access_token")
+		return "", 0, errors.New("there is no " + name)
 	}
 	seconds, _, _ := answer.Int("expires_in")
 	shortest, longest := int64(minTokenLife/time.Second), int64(maxTokenLife/time.Second)

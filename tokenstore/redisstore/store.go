@@ -257,13 +257,20 @@ func within[T any](ctx context.Context, f func(ctx context.Context) (T, error), 
 	ended := make(chan struct{})
 	go func() {
 		defer cancel()
-		v, e := safely(ctx, f)
-		if !settled.Swap(true) {
-			value, err = v, e
-			close(ended)
-		} else if late != nil {
-			late()
-		}
+		var v T
+		e := errors.New("the client ended its goroutine")
+		defer func() {
+			if p := recover(); p != nil { // of a hook in the client, say: it would end the process
+				e = fmt.Errorf("panic in the client: %T", p)
+			}
+			if !settled.Swap(true) {
+				value, err = v, e
+				close(ended)
+			} else if late != nil {
+				late()
+			}
+		}()
+		v, e = f(ctx)
 	}()
 	select {
 	case <-ended:
@@ -276,16 +283,6 @@ func within[T any](ctx context.Context, f func(ctx context.Context) (T, error), 
 		var none T
 		return none, ctx.Err()
 	}
-}
-
-// safely makes an error of a panic, say of a hook in the client, that would end the process.
-func safely[T any](ctx context.Context, f func(ctx context.Context) (T, error)) (value T, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in the client: %T", p)
-		}
-	}()
-	return f(ctx)
 }
 
 // An entry is what is stored: JSON, for people who look. The sum tells a
