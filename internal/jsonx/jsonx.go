@@ -68,105 +68,91 @@ func (o Object) Raw(name string) (text string, present bool) {
 // error if that is no string. A null counts as absent.
 func (o Object) String(names ...string) (value string, present bool, err error) {
 	for _, name := range names {
-		raw, ok := o.Raw(name)
-		if !ok {
-			continue
+		if value, present, err = read(o, name, "a string", text); present {
+			break
 		}
-		if raw[0] != '"' {
-			return "", true, wrongType(name, "a string")
-		}
-		err = json.Unmarshal([]byte(raw), &value)
-		return value, true, err
 	}
-	return "", false, nil
+	return value, present, err
 }
 
 // Int returns the value of name. It is an error if that is not a number written
 // as an integer, without fraction and exponent, that fits into 64 bits. A null
 // counts as absent.
 func (o Object) Int(name string) (value int64, present bool, err error) {
-	raw, ok := o.Raw(name)
-	if !ok {
-		return 0, false, nil
-	}
-	value, ok = integer(raw)
-	if !ok {
-		return 0, true, wrongType(name, "an integer")
-	}
-	return value, true, nil
+	return read(o, name, "an integer", integer)
 }
 
 // IntOrString returns the value of name, which may be a string or, as old
 // answers have it, an integer; the integer in decimal digits. A null counts as absent.
 func (o Object) IntOrString(name string) (value string, present bool, err error) {
-	raw, ok := o.Raw(name)
-	if !ok {
-		return "", false, nil
-	}
-	if raw[0] == '"' {
-		return o.String(name)
-	}
-	n, ok := integer(raw)
-	if !ok {
-		return "", true, wrongType(name, "a string or an integer")
-	}
-	return strconv.FormatInt(n, 10), true, nil
+	return read(o, name, "a string or an integer", func(raw string) (string, bool) {
+		if n, ok := integer(raw); ok {
+			return strconv.FormatInt(n, 10), true
+		}
+		return text(raw)
+	})
 }
 
 // Strings returns the elements of name's value. It is an error if that is not an
 // array of strings. A null counts as absent.
 func (o Object) Strings(name string) (values []string, present bool, err error) {
-	return list(o, name, "an array of strings", func(raw string) (string, bool) {
-		var s string
-		return s, raw[0] == '"' && json.Unmarshal([]byte(raw), &s) == nil
-	})
+	return read(o, name, "an array of strings", array(text))
 }
 
 // Ints returns the elements of name's value. It is an error if that is not an
 // array of integers as [Object.Int] takes them. A null counts as absent.
 func (o Object) Ints(name string) (values []int64, present bool, err error) {
-	return list(o, name, "an array of integers", integer)
+	return read(o, name, "an array of integers", array(integer))
 }
 
 // Object returns the value of name. It is an error if that is no object. A null
 // counts as absent.
 func (o Object) Object(name string) (value Object, present bool, err error) {
-	raw, ok := o.Raw(name)
-	if !ok {
-		return nil, false, nil
-	}
-	value, ok = nested(raw)
-	if !ok {
-		return nil, true, wrongType(name, "an object")
-	}
-	return value, true, nil
+	return read(o, name, "an object", nested)
 }
 
 // Objects returns the elements of name's value. It is an error if that is not an
 // array of objects. A null counts as absent.
 func (o Object) Objects(name string) (values []Object, present bool, err error) {
-	return list(o, name, "an array of objects", nested)
+	return read(o, name, "an array of objects", array(nested))
 }
 
-func list[T any](o Object, name, want string, element func(raw string) (T, bool)) ([]T, bool, error) {
-	raw, ok := o.Raw(name)
+// read returns what convert makes of name's value. The error names the field, which is
+// the caller's word and not the input's.
+func read[T any](o Object, name, want string, convert func(raw string) (T, bool)) (value T, present bool, err error) {
+	raw, present := o.Raw(name)
+	if !present {
+		return value, false, nil
+	}
+	value, ok := convert(raw)
 	if !ok {
-		return nil, false, nil
+		var none T
+		return none, true, fmt.Errorf("jsonx: %q is not %s", name, want)
 	}
-	if raw[0] != '[' {
-		return nil, true, wrongType(name, want)
-	}
-	var raws []json.RawMessage
-	if err := json.Unmarshal([]byte(raw), &raws); err != nil {
-		return nil, true, err
-	}
-	values := make([]T, len(raws))
-	for i, raw := range raws {
-		if values[i], ok = element(string(raw)); !ok {
-			return nil, true, wrongType(name, want)
+	return value, true, nil
+}
+
+func text(raw string) (s string, ok bool) {
+	ok = raw[0] == '"' && json.Unmarshal([]byte(raw), &s) == nil
+	return s, ok
+}
+
+// array converts an array by its elements.
+func array[T any](element func(raw string) (T, bool)) func(raw string) ([]T, bool) {
+	return func(raw string) ([]T, bool) {
+		var raws []json.RawMessage
+		if raw[0] != '[' || json.Unmarshal([]byte(raw), &raws) != nil {
+			return nil, false
 		}
+		values := make([]T, len(raws))
+		for i, raw := range raws {
+			var ok bool
+			if values[i], ok = element(string(raw)); !ok {
+				return nil, false
+			}
+		}
+		return values, true
 	}
-	return values, true, nil
 }
 
 // nested reads an object from a text that is checked.
@@ -190,11 +176,6 @@ func nested(raw string) (Object, bool) {
 func integer(raw string) (int64, bool) {
 	n, err := strconv.ParseInt(raw, 10, 64)
 	return n, err == nil
-}
-
-// wrongType names a field, which is the caller's word and not the input's.
-func wrongType(name, want string) error {
-	return fmt.Errorf("jsonx: %q is not %s", name, want)
 }
 
 // fold returns a string that is equal for two keys exactly if strings.EqualFold
