@@ -149,12 +149,13 @@ func (s *sessions) isRevoked(ctx context.Context, found session) (bool, error) {
 	if s.memory != nil && !s.revoked.any.Load() {
 		return false, nil
 	}
-	change, err := s.lastChange(ctx)
+	now := time.Now()
+	change, err := s.lastChange(ctx, now)
 	if err != nil {
 		return true, err
 	}
 	for _, who := range [...]string{everybody, found.id.Key()} {
-		until, err := s.revokedUntil(ctx, who, change)
+		until, err := s.revokedUntil(ctx, who, change, now)
 		if err != nil || !found.id.AuthenticatedAt.After(until) {
 			return true, err
 		}
@@ -173,8 +174,8 @@ func (r revocation) fresh(change string, now time.Time) bool {
 }
 
 // lastChange tells the last change by any process, as of a second ago at most (see fresh).
-func (s *sessions) lastChange(ctx context.Context) (string, error) {
-	v, now := &s.revoked, time.Now()
+func (s *sessions) lastChange(ctx context.Context, now time.Time) (string, error) {
+	v := &s.revoked
 	v.mu.Lock()
 	change := v.change
 	if v.fresh(now) {
@@ -209,8 +210,7 @@ func (s *sessions) lastChange(ctx context.Context) (string, error) {
 	return change, nil
 }
 
-func (s *sessions) revokedUntil(ctx context.Context, person, change string) (time.Time, error) {
-	now := time.Now()
+func (s *sessions) revokedUntil(ctx context.Context, person, change string, now time.Time) (time.Time, error) {
 	s.revoked.mu.Lock()
 	known, _ := s.revoked.seen.Get(person, now)
 	s.revoked.mu.Unlock()
