@@ -3,7 +3,6 @@ package wecom
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/foreign"
@@ -15,11 +14,9 @@ const rechecksAtOnce = 8
 // rechecks looks people up again, in the background of their own requests.
 type rechecks struct {
 	every   time.Duration
-	timeout time.Duration // of one look-up
-	slots   chan struct{} // bounds how many look-ups run at once
-
-	mu     sync.Mutex
-	recent forget.Map[string, struct{}] // the people who need no look-up yet, by key
+	timeout time.Duration      // of one look-up
+	slots   chan struct{}      // bounds how many look-ups run at once
+	recent  forget.Set[string] // the people who need no look-up yet, by key
 }
 
 // recheck starts a look-up of a session's person if one is due. The sessions of
@@ -77,13 +74,8 @@ func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error
 
 // due reports whether the person is to be looked up now, and takes a slot if so.
 func (c *rechecks) due(person string, signedIn time.Time) bool {
-	now := time.Now()
-	if age := now.Sub(signedIn); 0 <= age && age < c.every { // less than 0 by another clock
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, recent := c.recent.Get(person, now); recent {
+	age := time.Since(signedIn) // less than 0 by another clock
+	if 0 <= age && age < c.every || c.recent.Has(person) {
 		return false
 	}
 	select {
@@ -91,6 +83,9 @@ func (c *rechecks) due(person string, signedIn time.Time) bool {
 	default:
 		return false // the next request tries again
 	}
-	c.recent.Put(person, struct{}{}, now, c.every)
+	if !c.recent.Add(person, c.every) {
+		<-c.slots
+		return false
+	}
 	return true
 }

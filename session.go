@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/wecomauth/wecom/internal/forget"
@@ -28,9 +27,7 @@ type sessions struct {
 	lifetime time.Duration
 	idle     time.Duration
 	revoked  revocations
-
-	touchMu sync.Mutex
-	touched forget.Map[string, struct{}] // keys of idle rows that this process wrote a moment ago
+	touched  forget.Set[string] // keys of idle rows that this process wrote a moment ago
 }
 
 // A carrier keeps a session's token with the browser. Requests use it concurrently.
@@ -146,21 +143,10 @@ func (s *sessions) touch(ctx context.Context, token string) (bool, error) {
 		return false, err
 	}
 	used := time.Unix(0, int64(binary.BigEndian.Uint64(row)))
-	if now := time.Now(); now.Sub(used) > s.idle/10 && s.claimTouch(key, now) {
+	if time.Since(used) > s.idle/10 && s.touched.Add(key, s.idle/10) { // one of many parallel requests writes
 		return true, s.writeIdle(ctx, key)
 	}
 	return true, nil
-}
-
-// claimTouch lets one of many parallel requests write the idle row.
-func (s *sessions) claimTouch(key string, now time.Time) bool {
-	s.touchMu.Lock()
-	defer s.touchMu.Unlock()
-	if _, touched := s.touched.Get(key, now); touched {
-		return false
-	}
-	s.touched.Put(key, struct{}{}, now, s.idle/10)
-	return true
 }
 
 func (s *sessions) writeIdle(ctx context.Context, key string) error {

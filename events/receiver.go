@@ -20,6 +20,7 @@ import (
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/internal/config"
+	"github.com/wecomauth/wecom/internal/forget"
 	"github.com/wecomauth/wecom/internal/msgcrypt"
 )
 
@@ -28,6 +29,9 @@ const (
 	maxQuery = 8192            // of a verification: the echostr has some 100 bytes
 	bodyTime = 4 * time.Second // WeCom waits 5 seconds for an answer
 	maxAge   = 10 * time.Minute
+
+	// seenFor is longer than a message is fresh, also one from a clock ahead of ours.
+	seenFor = 2*maxAge + time.Minute
 )
 
 // Options says everything about a [Receiver]. Only keyed literals compile. [New] copies it.
@@ -62,7 +66,7 @@ type Receiver struct {
 	keys        []keys
 	receiveIDs  []string
 	middlewares []*wecom.Middleware
-	seen        seen
+	seen        forget.Set[[sha256.Size]byte] // the messages that were handled: WeCom, and whoever captured one, may send it again
 	refusals    counter
 	members     queue[member]
 	directory   queue[struct{}]
@@ -189,14 +193,14 @@ func (e *Receiver) receive(w http.ResponseWriter, r *http.Request) {
 	}
 	// Not by sender and time, as WeCom's documents advise: a creation was seen as three messages of one second.
 	id := sha256.Sum256(append([]byte(receiveID+"\x00"), message...))
-	if !e.seen.has(id) {
+	if !e.seen.Has(id) {
 		if err := e.endSessions(r.Context(), ev); err != nil {
 			e.log.LogAttrs(r.Context(), slog.LevelError, "events: the session store did not take a revocation; WeCom will repeat the event",
 				slog.String("event", ev.Name), slog.String("cause", err.Error()))
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		if e.seen.add(id) {
+		if e.seen.Add(id, seenFor) { // a repeat may arrive while the first is still being handled
 			e.follow(ev)
 		}
 	}

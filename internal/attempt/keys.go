@@ -79,9 +79,7 @@ func NewKeys(current []byte, earlier [][]byte, info string) (*Keys, error) {
 // hold the return path, nor whether the attempt is spent.
 func (k *Keys) State(a Attempt) string {
 	b := make([]byte, 0, stateLen+macLen)
-	b = append(b, version, number(a))
-	b = binary.BigEndian.AppendUint32(b, seconds(a))
-	b = append(b, a.ID[:]...)
+	b = appendHead(append(b, version), a)
 	return hex.EncodeToString(k.state[0].sign(b))
 }
 
@@ -99,10 +97,7 @@ func (k *Keys) ParseState(s string) (a Attempt, ok bool) {
 	if b[0] != version || !verify(k.state, b[:]) {
 		return Attempt{}, false
 	}
-	a.Number = int(b[1])
-	a.Started = started(b[2:])
-	copy(a.ID[:], b[6:])
-	return a, true
+	return parseHead(b[1:]), true
 }
 
 // Cookie returns the value of a's cookie, at most 1400 bytes of the base64url alphabet.
@@ -119,9 +114,7 @@ func (k *Keys) Cookie(a Attempt) string {
 		flags |= flagSignedIn
 	}
 	b := make([]byte, 0, cookieLen+len(a.ReturnTo)+macLen)
-	b = append(b, version, flags, number(a))
-	b = binary.BigEndian.AppendUint32(b, seconds(a))
-	b = append(b, a.ID[:]...)
+	b = appendHead(append(b, version, flags), a)
 	b = append(b, a.ReturnTo...)
 	return encoding.EncodeToString(k.cookie[0].sign(b))
 }
@@ -140,10 +133,8 @@ func (k *Keys) ParseCookie(s string) (a Attempt, ok bool) {
 	if b[0] != version || b[1] > flagSpent|flagSignedIn || !verify(k.cookie, b) {
 		return Attempt{}, false
 	}
+	a = parseHead(b[2:])
 	a.Spent, a.SignedIn = b[1]&flagSpent != 0, b[1]&flagSignedIn != 0
-	a.Number = int(b[2])
-	a.Started = started(b[3:])
-	copy(a.ID[:], b[7:])
 	a.ReturnTo = string(b[cookieLen : len(b)-macLen])
 	return a, true
 }
@@ -154,13 +145,18 @@ const (
 	flagSignedIn
 )
 
-func number(a Attempt) byte { return byte(min(max(a.Number, 0), MaxNumber)) }
+// appendHead appends what state and cookie have in common. The time fits into 32 bits until 2106.
+func appendHead(b []byte, a Attempt) []byte {
+	b = append(b, byte(min(max(a.Number, 0), MaxNumber)))
+	b = binary.BigEndian.AppendUint32(b, uint32(a.Started.Unix()))
+	return append(b, a.ID[:]...)
+}
 
-// seconds fits a's time into 32 bits, which last until 2106.
-func seconds(a Attempt) uint32 { return uint32(a.Started.Unix()) }
-
-func started(b []byte) time.Time {
-	return time.Unix(int64(binary.BigEndian.Uint32(b)), 0).UTC()
+func parseHead(b []byte) (a Attempt) {
+	a.Number = int(b[0])
+	a.Started = time.Unix(int64(binary.BigEndian.Uint32(b[1:])), 0).UTC()
+	copy(a.ID[:], b[5:])
+	return a
 }
 
 // A macKey computes HMAC-SHA256 under one key. Its pool keeps hashes that have
