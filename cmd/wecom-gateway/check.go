@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -24,6 +25,7 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out
 		{"WeCom (" + c.CorpID + ", app " + c.AgentID + ")", auth.Check},
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
+		{"groups (department/list, tag/list)", newGroups(c, auth.Client(), s.tokens, slog.Default()).check},
 		{"upstream", c.checkUpstream},
 		{"events (form of Token and EncodingAESKey)", c.checkEvents},
 	}

@@ -29,6 +29,8 @@ var all = slices.Concat(envoptions.Variables{
 	// Such people have no user id, and the program behind gets nothing else.
 	return v.Option == "AllowOutsiders" || v.Option == "AllowLinkedCorps"
 }), envoptions.Variables{
+	{Name: "WECOM_GROUPS", Usage: "departments, tags or both: what X-Forwarded-Groups tells by name; needs WECOM_PROFILE"},
+	{Name: "WECOM_EMAIL", Default: "{biz_mail}", Usage: "what X-Forwarded-Email is made of, such as {biz_mail},{user_id}@corp.example: the first that makes an address"},
 	{Name: "WECOM_RULES", Usage: "YAML file that says who may open which path of the upstream; read again on SIGHUP"},
 	{Name: "WECOM_SESSION_STORE", Default: "memory", Usage: "memory, sqlite:PATH, redis://HOST:PORT/DB (?master_name=NAME: Sentinel, ?addr=HOST:PORT: Cluster) or postgres://…"},
 	{Name: "WECOM_TOKEN_STORE", Option: "TokenStore", Default: "memory", Usage: "memory, file:FOLDER, sqlite:PATH or redis://HOST:PORT/DB (as for WECOM_SESSION_STORE)"},
@@ -183,6 +185,9 @@ type config struct {
 	rulesFile string
 	rules     rules // nil: no file
 
+	departments, tags bool // what groups tell
+	emails            emails
+
 	sessionStore, tokenStore           string
 	upstreamTimeout, shutdownTimeout   time.Duration
 	eventToken, eventKey               wecom.Secret
@@ -241,6 +246,7 @@ func (s settings) parse() (config, mistakes) {
 	}
 	c.parseUpstream(v["WECOM_UPSTREAM"], &wrong)
 	c.parseRules(v["WECOM_RULES"], &wrong)
+	c.parseAccount(v, &wrong)
 	if c.CallbackURL != "" {
 		c.parseCallback(&wrong)
 	}
@@ -284,6 +290,31 @@ func (c *config) parseRules(file string, wrong *mistakes) {
 		}
 	}
 	c.rulesFile, c.rules = file, read
+}
+
+func (c *config) parseAccount(v map[string]string, wrong *mistakes) {
+	for _, kind := range list(v["WECOM_GROUPS"]) {
+		switch kind {
+		case "departments":
+			c.departments = true
+		case "tags":
+			c.tags = true
+		default:
+			wrong.add("WECOM_GROUPS", "%q: want departments, tags or both, separated by a comma", kind)
+		}
+	}
+	if (c.departments || c.tags) && !c.Profile {
+		wrong.add("WECOM_GROUPS", "needs WECOM_PROFILE=true, which fetches a member's departments at the sign-in")
+	}
+	c.emails = list(v["WECOM_EMAIL"])
+	if err := c.emails.check(); err != nil {
+		wrong.add("WECOM_EMAIL", "%v", err)
+	}
+}
+
+// list splits at commas, and drops spaces.
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
 func (c *config) parseCallback(wrong *mistakes) {

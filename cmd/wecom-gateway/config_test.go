@@ -56,6 +56,8 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_ALLOW_DEPARTMENTS":      {"sales", "1,x", "-1", ","},
 		"WECOM_ALLOW_TAGS":             {"x"},
 		"WECOM_SCOPE":                  {"snsapi_login"},
+		"WECOM_GROUPS":                 {"departments", "names"},
+		"WECOM_EMAIL":                  {"all@corp.example", "{name}@corp.example", "{email}", "{}@x"},
 		"WECOM_PAGE":                   {"qr"},
 		"WECOM_LANGUAGE":               {"fr"},
 		"WECOM_PROFILE":                {"perhaps"},

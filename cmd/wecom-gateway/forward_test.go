@@ -12,6 +12,7 @@ import (
 var identityNames = []string{
 	"X-Forwarded-User", "X-Wecom-Corp-Id", "X-Wecom-App-Id", "X-Wecom-User-Id", "X-Wecom-Name", "X-Wecom-Biz-Mail", "X-Wecom-Email",
 	"X-Wecom-Mobile", "X-Wecom-Avatar-Url", "X-Wecom-Departments", "X-Wecom-Authenticated-At",
+	"X-Wecom-Groups", "X-Forwarded-Groups", "X-Forwarded-Email", "X-Forwarded-Preferred-Username",
 }
 
 func TestAuth(t *testing.T) {

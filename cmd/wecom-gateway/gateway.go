@@ -22,8 +22,10 @@ import (
 // A gateway answers every request that reaches the program.
 type gateway struct {
 	auth     *wecom.Middleware
-	rules    atomic.Pointer[rules]  // nil: none
-	asked    conditions             // of other proxies
+	rules    atomic.Pointer[rules] // nil: none
+	asked    conditions            // of other proxies
+	groups   *groups               // nil: none are told
+	emails   emails
 	own      http.Handler           // the middleware's routes, and 404 for what is like them
 	app      http.Handler           // what is protected
 	events   http.Handler           // what WeCom posts; nil: nothing
@@ -58,6 +60,8 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stor
 		stores:   s,
 		counts:   counts,
 		log:      log,
+		groups:   newGroups(c, auth.Client(), s.tokens, log),
+		emails:   c.emails,
 	}
 	g.folder = path.Dir(g.callback)
 	for _, name := range c.DomainProof {
@@ -179,6 +183,7 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
 	case !regular(r.URL) && (strings.HasPrefix(r.URL.RawPath, "//") || strings.Contains(r.URL.RawPath, "#")):
 		// Not to be passed on as it is: in a request line it would be an address, or ended by the #.
 		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
+	case !g.knowsGroups(w, r, id):
 	default:
 		note(w).proxied = true
 		note(w).body.ReadCloser = r.Body
@@ -204,19 +209,23 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
 		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
 		(&wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}).ServeHTTP(w, r)
 	case may != nil:
-		g.auth.Require(may)(http.HandlerFunc(tell)).ServeHTTP(w, r)
+		g.auth.Require(may)(http.HandlerFunc(g.tell)).ServeHTTP(w, r)
 	default:
-		tell(w, r)
+		g.tell(w, r)
 	}
 }
 
 // tell says who is signed in.
-func tell(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) tell(w http.ResponseWriter, r *http.Request) {
 	id, _ := wecom.FromContext(r.Context())
 	note(w).user = id.UserID
+	if !g.knowsGroups(w, r, id) {
+		return
+	}
 	for _, h := range identityHeaders(id) {
 		w.Header()[h.name] = []string{h.value}
 	}
+	g.setAccount(w.Header(), r, id)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 // startNginx runs nginx.conf, with other addresses in it, and returns its address.
@@ -176,4 +178,27 @@ func sessionCookieName(t *testing.T, g *gateway) string {
 	cookies := res.Cookies()
 	require.NotEmpty(t, cookies)
 	return cookies[0].Name[:strings.LastIndexByte(cookies[0].Name, '-')]
+}
+
+// What docs/gateway.md says of Grafana: a role by a tag.
+func TestNginxTellsARole(t *testing.T) {
+	w := newWorld(t)
+	w.fake.AddTag(wecomtest.Tag{ID: 7, Name: "grafana-admin", Users: []string{"lisi"}})
+	addr := freeAddr(t)
+	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"),
+		"map $http_upgrade $websocket {", `map $wecom_groups $grafana_role {
+			~(^|,)tag:grafana-admin(,|$)  Admin;
+			default                       Viewer;
+		}
+		map $http_upgrade $websocket {`,
+		"proxy_set_header X-Wecom-Groups $wecom_groups;", "proxy_set_header X-Wecom-Groups $wecom_groups; proxy_set_header X-Grafana-Role $grafana_role;")
+	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_CALLBACK_URL=http://"+front+"/wecom/callback",
+		"WECOM_PROFILE=true", "WECOM_GROUPS=departments,tags", "WECOM_EMAIL={user_id}@corp.example")
+	g.url = "http://" + front
+	for who, role := range map[string]string{"zhangsan": "Viewer", "lisi": "Admin"} {
+		seen := w.signIn(g, who).send("GET", "/", http.Header{"X-Grafana-Role": {"Admin"}, "X-Wecom-Groups": {"tag:grafana-admin"}}, false).seen(t)
+		assert.Equal(t, []string{role}, seen.Header["X-Grafana-Role"], who)
+		assert.Equal(t, []string{who + "@corp.example"}, seen.Header["X-Forwarded-Email"])
+		assert.Equal(t, seen.Header["X-Wecom-Groups"], seen.Header["X-Forwarded-Groups"])
+	}
 }

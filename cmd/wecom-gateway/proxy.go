@@ -136,6 +136,7 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 	for _, h := range identityHeaders(id) {
 		out.Header[h.name] = []string{h.value}
 	}
+	g.setAccount(out.Header, in, id)
 }
 
 // plainName is how a program sees a header's name that cannot tell _ or . from -.

@@ -37,7 +37,7 @@ func claims(seen request) map[string][]string {
 	got := map[string][]string{}
 	for _, h := range []http.Header{seen.Header, seen.Trailer} {
 		for name, values := range h {
-			if p := plain(name); strings.HasPrefix(p, "x-wecom-") || p == "x-forwarded-user" || p == "x-forwarded-email" || p == "x-forwarded-groups" {
+			if p := plain(name); strings.HasPrefix(p, "x-wecom-") || p == "x-forwarded-user" || p == "x-forwarded-email" || p == "x-forwarded-groups" || p == "x-forwarded-preferred-username" {
 				got[p] = append(got[p], values...)
 			}
 		}
@@ -69,7 +69,7 @@ func TestT16_IdentityHeadersFromTheClient(t *testing.T) {
 				"Keep-Alive: "+name+"\nProxy-Connection: "+name+"\n"+name+": admin",
 			)
 		}
-		headers = append(headers, "X-Forwarded-Email: a@b", "X_Forwarded_Groups: admins", "X-Wecom_User-Id: admin", "x_forwarded-user: admin")
+		headers = append(headers, "X-Forwarded-Email: a@b", "X_Forwarded_Groups: admins", "X-Forwarded-Groups: admins", "x.wecom.groups: admins", "X_Forwarded-Preferred_Username: admin", "X-Wecom_User-Id: admin", "x_forwarded-user: admin")
 		for _, h := range headers {
 			seen := c.raw("GET / HTTP/1.1\nHost: %HOST%\nCookie: %COOKIE%\nConnection: close\n" + h + "\n\n").seen(t)
 			assert.Equal(t, want, claims(seen), "%q", h)

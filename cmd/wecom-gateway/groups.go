@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wecomauth/wecom"
+)
+
+const (
+	namesCount = 10 * time.Minute
+	// maxGroups keeps our headers, two of which say the same, within a proxy's buffer.
+	maxGroups = 1000
+	maxTold   = 10_000
+	maxTags   = 500
+)
+
+// groups tells by name which departments and tags people belong to. The names are fetched once
+// for a fleet that shares a token store, and served while WeCom is away.
+type groups struct {
+	names wecom.TokenSource // as JSON: a token source caches whatever has a value and a life
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	latest *directory
+}
+
+// newGroups returns nil if no groups are wanted.
+func newGroups(c config, client *wecom.Client, store wecom.TokenStore, log *slog.Logger) *groups {
+	if !c.departments && !c.tags {
+		return nil
+	}
+	key := fmt.Sprintf("groups:%s:%s:%t:%t", url.QueryEscape(c.CorpID), url.QueryEscape(c.AgentID), c.departments, c.tags)
+	return &groups{log: log, names: wecom.NewTokenSource(key, store, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
+		until := time.Now().Add(namesCount)
+		names, err := fetchNames(ctx, client, c.departments, c.tags)
+		if err != nil {
+			return wecom.Token{}, err
+		}
+		text, err := json.Marshal(names)
+		return wecom.Token{Value: wecom.NewSecret(string(text)), Expires: until}, err
+	})}
+}
+
+// names are what WeCom says of departments and tags.
+type names struct {
+	Departments []wecom.Department `json:"departments"`
+	Tags        []tag              `json:"tags"`
+}
+
+type tag struct {
+	ID          int64    `json:"tagid"`
+	Name        string   `json:"tagname"`
+	Users       []string `json:"users"`
+	Departments []int64  `json:"departments"`
+}
+
+func fetchNames(ctx context.Context, client *wecom.Client, departments, tags bool) (n names, err error) {
+	if departments {
+		n.Departments, err = client.Departments(ctx, 0)
+	} else { // who has a tag through a department is known by the tree alone
+		n.Departments, err = client.DepartmentIDs(ctx, 0)
+	}
+	if err != nil || !tags {
+		return n, err
+	}
+	var list struct {
+		Tags []tag `json:"taglist"`
+	}
+	if err := client.Call(ctx, http.MethodGet, "tag/list", nil, nil, &list); err != nil {
+		return n, err
+	}
+	if len(list.Tags) > maxTags {
+		return n, fmt.Errorf("the corp has %d tags: the gateway tells %d at most", len(list.Tags), maxTags)
+	}
+	each, ctx := errgroup.WithContext(ctx)
+	each.SetLimit(8)
+	for i := range list.Tags {
+		each.Go(func() error {
+			var holders struct {
+				Users []struct {
+					UserID string `json:"userid"`
+				} `json:"userlist"`
+				Departments []int64 `json:"partylist"`
+			}
+			t := &list.Tags[i]
+			if err := client.Call(ctx, http.MethodGet, "tag/get", url.Values{"tagid": {strconv.FormatInt(t.ID, 10)}}, nil, &holders); err != nil {
+				return err
+			}
+			for _, u := range holders.Users {
+				t.Users = append(t.Users, u.UserID)
+			}
+			t.Departments = holders.Departments
+			return nil
+		})
+	}
+	n.Tags = list.Tags
+	return n, each.Wait()
+}
+
+// A directory is the names, ready for use, and what was told of people by them.
+type directory struct {
+	text    string
+	parents map[int64]int64
+	paths   map[int64]string // escaped; of departments with a name
+	tags    []holders
+
+	mu   sync.Mutex
+	told map[session]string
+}
+
+type holders struct {
+	name        string // escaped
+	users       map[string]bool
+	departments map[int64]bool
+}
+
+// A session is who signed in and when: departments belong to it.
+type session struct {
+	user string
+	at   int64
+}
+
+func newDirectory(text string) (*directory, error) {
+	var n names
+	if err := json.Unmarshal([]byte(text), &n); err != nil {
+		return nil, errors.New("what the token store holds for names is none of ours")
+	}
+	d := &directory{text: text, parents: map[int64]int64{}, paths: map[int64]string{}, told: map[session]string{}}
+	own := map[int64]string{}
+	for _, dep := range n.Departments {
+		d.parents[dep.ID], own[dep.ID] = dep.ParentID, dep.Name
+	}
+	times := map[string]int{}
+	for id, name := range own {
+		if name == "" {
+			continue
+		}
+		path := escapeName(name)
+		for up, steps := d.parents[id], 0; own[up] != "" && steps < len(own); up, steps = d.parents[up], steps+1 {
+			path = escapeName(own[up]) + "/" + path
+		}
+		d.paths[id] = path
+		times[path]++
+	}
+	for id, path := range d.paths { // where the app does not see what is above them
+		if times[path] > 1 {
+			d.paths[id] = path + "#" + strconv.FormatInt(id, 10)
+		}
+	}
+	for _, t := range n.Tags {
+		h := holders{"tag:" + escapeName(t.Name), map[string]bool{}, map[int64]bool{}}
+		for _, u := range t.Users {
+			h.users[foldUser(u)] = true
+		}
+		for _, id := range t.Departments {
+			h.departments[id] = true
+		}
+		d.tags = append(d.tags, h)
+	}
+	return d, nil
+}
+
+// escapeName leaves nothing in a name that is not ASCII or separates names. It is undone as a URL's path is.
+func escapeName(name string) string { return strings.ReplaceAll(url.PathEscape(name), ":", "%3A") }
+
+func foldUser(id string) string { return wecom.Identity{UserID: id}.Key() }
+
+// of returns somebody's groups, separated by commas.
+func (gs *groups) of(ctx context.Context, id wecom.Identity) (string, error) {
+	if gs == nil || id.UserID == "" {
+		return "", nil
+	}
+	d, err := gs.directory(ctx)
+	if err != nil {
+		return "", err
+	}
+	key := session{id.UserID, id.AuthenticatedAt.UnixNano()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	told, ok := d.told[key]
+	if !ok {
+		var whole bool
+		told, whole = d.tell(id)
+		if !whole {
+			gs.log.Warn("somebody is in more groups than fit into a header: the last ones were left out", "user", id.UserID)
+		}
+		if len(d.told) >= maxTold {
+			clear(d.told)
+		}
+		d.told[key] = told
+	}
+	return told, nil
+}
+
+// over is for callers that do not wait: what they ask for is fetched all the same.
+var over, _ = context.WithDeadline(context.Background(), time.Unix(0, 0))
+
+// directory returns the latest names that there are. It waits only if there are none.
+func (gs *groups) directory(ctx context.Context) (*directory, error) {
+	gs.mu.Lock()
+	latest := gs.latest
+	gs.mu.Unlock()
+	if latest != nil {
+		ctx = over
+	}
+	token, err := gs.names.Token(ctx)
+	if err == nil && latest != nil && latest.text == token.Value.Reveal() {
+		return latest, nil
+	}
+	if err == nil {
+		var next *directory
+		if next, err = newDirectory(token.Value.Reveal()); err == nil {
+			gs.mu.Lock()
+			gs.latest = next
+			gs.mu.Unlock()
+			return next, nil
+		}
+	}
+	if latest == nil {
+		return nil, fmt.Errorf("WECOM_GROUPS: %w", err)
+	}
+	return latest, nil
+}
+
+// tell returns a person's groups, and whether they are all there.
+func (d *directory) tell(id wecom.Identity) (told string, whole bool) {
+	var all []string
+	within := map[int64]bool{}
+	for _, dep := range id.Departments {
+		if path := d.paths[dep]; path != "" {
+			all = append(all, path)
+		}
+		for known := true; known && !within[dep]; dep, known = d.parents[dep] {
+			within[dep] = true
+		}
+	}
+	for _, t := range d.tags {
+		has := t.users[foldUser(id.UserID)]
+		for dep := range t.departments {
+			has = has || within[dep]
+		}
+		if has {
+			all = append(all, t.name)
+		}
+	}
+	for i, group := range all {
+		if len(told)+1+len(group) > maxGroups {
+			return told, false
+		}
+		if i > 0 {
+			told += ","
+		}
+		told += group
+	}
+	return told, true
+}
+
+// check fetches the names, or finds them in the token store.
+func (gs *groups) check(ctx context.Context) error {
+	if gs == nil {
+		return errNone
+	}
+	_, err := gs.directory(ctx)
+	return err
+}

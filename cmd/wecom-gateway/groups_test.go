@@ -1,0 +1,127 @@
+package main_test
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/wecomtest"
+)
+
+// groupsOf returns what a header tells, decoded.
+func groupsOf(t *testing.T, a answer) []string {
+	t.Helper()
+	seen := a.seen(t)
+	value := seen.Header.Get("X-Wecom-Groups")
+	require.Equal(t, []string{value}, seen.Header["X-Forwarded-Groups"])
+	require.Equal(t, []string{value}, seen.Header["X-Wecom-Groups"])
+	for _, c := range []byte(value) {
+		require.True(t, ' ' < c && c < 0x7f, "%q", value)
+	}
+	var groups []string
+	for group := range strings.SplitSeq(value, ",") {
+		group, err := url.PathUnescape(group)
+		require.NoError(t, err)
+		groups = append(groups, group)
+	}
+	return groups
+}
+
+func TestGroups(t *testing.T) {
+	w := newWorld(t)
+	w.fake.AddTag(wecomtest.Tag{ID: 2, Name: "a,b/c: %d", Users: []string{"ZhangSan"}})
+	both := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments,tags")
+	for who, want := range map[string][]string{
+		"zhangsan": {"研发部", "tag:a,b/c: %d"},
+		"wangwu":   {"研发部/平台组", "tag:值班"},
+		"lisi":     {"销售部", "tag:值班"}, // by the department
+		"sunqi":    {""},              // the app sees neither
+	} {
+		assert.Equal(t, want, groupsOf(t, w.signIn(both, who).script("/")), who)
+	}
+	c := w.signIn(both, "zhangsan")
+	for range 10 {
+		c.script("/")
+	}
+	assert.Equal(t, 1, w.fake.Calls("department/list"))
+	assert.Equal(t, 1, w.fake.Calls("tag/list"))
+	assert.Equal(t, 2, w.fake.Calls("tag/get"))
+	// What cannot be asked any more is still told.
+	w.fake.Always("department/list", wecomtest.Fault{Status: 500})
+	assert.Equal(t, []string{"研发部", "tag:a,b/c: %d"}, groupsOf(t, c.script("/")))
+	assert.Contains(t, c.script("/wecom/auth").Header.Get("X-Forwarded-Groups"), "tag:a%2Cb%2Fc%3A%20%25d")
+
+	tags := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=tags")
+	assert.Equal(t, []string{"tag:值班"}, groupsOf(t, w.signIn(tags, "lisi").script("/")))
+
+	// Nobody's groups are known: to say that there are none would end memberships.
+	departments := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_RULES="+rulesFile(t, "rules: [{path: /public, public: true}]"))
+	anonymous := departments.client()
+	c = departments.client()
+	w.fake.SignInAs("zhangsan")
+	assert.Equal(t, 503, c.get("/").StatusCode)
+	assert.Equal(t, 503, c.script("/wecom/auth").StatusCode)
+	departments.wait("nobody's groups are known")
+	assert.Equal(t, []string{""}, groupsOf(t, anonymous.script("/public")))
+	w.fake.Always("department/list", wecomtest.Fault{})
+	eventually(t, "the names are fetched", func() bool { return c.script("/").StatusCode == 200 })
+	assert.Equal(t, []string{"研发部"}, groupsOf(t, c.script("/")))
+}
+
+// Replicas that share a token store fetch the names once.
+func TestGroupsOfAFleet(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		g := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments,tags", "WECOM_TOKEN_STORE=file:"+filepath.Join(w.t.TempDir(), "..", "shared"))
+		assert.Equal(t, []string{"研发部/平台组", "tag:值班"}, groupsOf(t, w.signIn(g, "wangwu").script("/")))
+	}
+	assert.Equal(t, 1, w.fake.Calls("department/list"))
+	assert.Equal(t, 1, w.fake.Calls("tag/list"))
+}
+
+func TestManyGroups(t *testing.T) {
+	w := newWorld(t)
+	member := wecomtest.Member{UserID: "everywhere"}
+	for i := range int64(60) {
+		w.fake.AddDepartment(wecomtest.Department{ID: 100 + i, Name: fmt.Sprintf("很长的部门名称%d", i%50), ParentID: 2 + i/50})
+		member.Departments = append(member.Departments, 100+i)
+	}
+	// Two of a name whose parents the app does not see.
+	w.fake.AddApp(wecomtest.App{AgentID: "1000009", Secret: strings.Repeat("s", 43), VisibleDepartments: []int64{100, 150}})
+	w.fake.AddMember(member)
+	g := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments")
+	groups := groupsOf(t, w.signIn(g, "everywhere").script("/"))
+	assert.Greater(t, len(groups), 5)
+	assert.Less(t, len(groups), 60)
+	assert.Equal(t, "研发部/很长的部门名称0", groups[0])
+	g.wait("somebody is in more groups than fit into a header: the last ones were left out", "user", "everywhere")
+
+	g = w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_AGENT_ID=1000009", "WECOM_SECRET="+strings.Repeat("s", 43))
+	assert.Equal(t, []string{"很长的部门名称0#100", "很长的部门名称0#150"}, groupsOf(t, w.signIn(g, "everywhere").script("/")))
+}
+
+func TestAccounts(t *testing.T) {
+	w := newWorld(t)
+	w.fake.AddMember(wecomtest.Member{UserID: "mail@corp.example", Departments: []int64{2}})
+	w.fake.AddMember(wecomtest.Member{UserID: "plain", Departments: []int64{2}})
+	w.fake.AddMember(wecomtest.Member{UserID: "Given", Departments: []int64{2}, BizMail: "given@biz.example", Email: "boss@biz.example"})
+	w.fake.AddApp(wecomtest.App{AgentID: "1000009", Secret: strings.Repeat("s", 43), LegacyFields: true}) // it sees mail addresses
+	for rule, want := range map[string]map[string]string{
+		"":                                   {"Given": "given@biz.example", "plain": "", "mail@corp.example": ""},
+		"{biz_mail},{user_id}@corp.example":  {"Given": "given@biz.example", "plain": "plain@corp.example", "mail@corp.example": ""},
+		"{user_id}@corp.example , {user_id}": {"Given": "Given@corp.example", "mail@corp.example": "mail@corp.example"},
+	} {
+		g := w.start("WECOM_PROFILE=true", "WECOM_EMAIL="+rule, "WECOM_AGENT_ID=1000009", "WECOM_SECRET="+strings.Repeat("s", 43))
+		for who, address := range want {
+			seen := w.signIn(g, who).script("/").seen(t)
+			assert.Equal(t, []string{address}, seen.Header["X-Forwarded-Email"], "%s: %s", rule, who)
+			assert.Equal(t, []string{who}, seen.Header["X-Forwarded-Preferred-Username"])
+		}
+		g.stop()
+	}
+}
