@@ -22,13 +22,91 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
-const (
-	appVar = "WECOM_STORETEST_APP"
+const members, usersEach = 8, 50
 
-	members, usersEach = 8, 50
+// A fleet is processes that play the same role and share a store.
+type fleet []*Process
 
-	gatewayHost = "gateway.example.com"
-)
+const appVar = "WECOM_STORETEST_APP"
+
+// An app is what a process is told about WeCom or Weixin.
+type app struct {
+	CorpID, AgentID, AppID, Secret string
+	OpenID                         string // of somebody who follows the official account
+	Endpoints                      wecom.Endpoints
+}
+
+// startFleet starts a fleet that obeys. See obey.
+func startFleet(t *testing.T, role, medium string, a app) fleet {
+	t.Helper()
+	told, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(fleet, members)
+	for i := range all {
+		all[i] = Start(t, role, medium, appVar+"="+string(told))
+	}
+	for _, p := range all {
+		if got := p.Hear(); got != "ready" {
+			t.Fatalf("a process said %q", got)
+		}
+	}
+	return all
+}
+
+// tell says a line to all processes at once and expects that each has done it.
+func (all fleet) tell(t *testing.T, when, line string) {
+	t.Helper()
+	for _, p := range all {
+		p.Say(line)
+	}
+	for _, p := range all {
+		if got := p.Hear(); got != "done" {
+			t.Errorf("%s, a process said %q", when, got)
+		}
+	}
+}
+
+// obey is a process of a fleet: it does what each line says, and answers "done" or what went wrong.
+func obey(stdin *bufio.Reader, do func(ctx context.Context, line string) error) error {
+	fmt.Println("ready")
+	for {
+		line, err := stdin.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		err = do(ctx, strings.TrimSpace(line))
+		cancel()
+		answer := "done"
+		if err != nil {
+			answer = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+		fmt.Println(answer)
+	}
+}
+
+// together runs do for a process's people, all at once.
+func together(do func() error) error {
+	var group sync.WaitGroup
+	errs := make([]error, usersEach)
+	for i := range errs {
+		group.Go(func() { errs[i] = do() })
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func start(t *testing.T, fake *wecomtest.Fake) *wecomtest.Server {
+	t.Helper()
+	server, err := fake.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return server
+}
 
 // FleetKey is the key of the token that a fleet shares.
 var FleetKey = func() string {
@@ -44,41 +122,16 @@ func Fleet(t *testing.T, medium string, wait bool) {
 	fake := wecomtest.New()
 	fake.SignInAs("zhangsan")
 	fake.Always("/cgi-bin/gettoken", wecomtest.Fault{Delay: 100 * time.Millisecond}) // as slow as WeCom, so that others come meanwhile
-	server, err := fake.Start("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	app, err := json.Marshal(appOfFleet{fake.CorpID(), fake.AgentID(), fake.Secret(), server.Endpoints()})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	fleet := make([]*Process, members)
-	for i := range fleet {
-		fleet[i] = Start(t, "gateway", medium, appVar+"="+string(app))
-	}
-	tell := func(when, what, want string) {
-		for _, p := range fleet {
-			p.Say(what)
-		}
-		for _, p := range fleet {
-			if got := p.Hear(); got != want {
-				t.Errorf("%s, a gateway said %q", when, got)
-			}
-		}
-	}
-	for _, p := range fleet {
-		if got := p.Hear(); got != "ready" {
-			t.Fatalf("a gateway said %q", got)
-		}
-	}
+	server := start(t, fake)
+	all := startFleet(t, "gateway", medium, app{
+		CorpID: fake.CorpID(), AgentID: fake.AgentID(), Secret: fake.Secret(), Endpoints: server.Endpoints(),
+	})
 	if wait {
-		tell("without a holder", "token", fmt.Sprintf("%d done", usersEach))
+		all.tell(t, "without a holder", "token")
 	}
 	for round, when := range []string{"on a cold token", "on a killed token", "on another killed token"} {
 		start := time.Now()
-		tell(when, "sign in", fmt.Sprintf("%d done", usersEach))
+		all.tell(t, when, "sign in")
 		n := fake.Calls("/cgi-bin/gettoken")
 		t.Logf("%s: %d sign-ins in %v, %d fetches so far", when, members*usersEach, time.Since(start).Round(time.Millisecond), n)
 		if n != round+1 {
@@ -88,76 +141,49 @@ func Fleet(t *testing.T, medium string, wait bool) {
 	}
 }
 
-// An appOfFleet is what a gateway is told through the environment.
-type appOfFleet struct {
-	CorpID, AgentID, Secret string
-	Endpoints               wecom.Endpoints
-}
-
-// gateway is a process of the fleet: at each line its people do what the line says, all at once.
+// gateway is a process of that fleet.
 func gateway(store wecom.TokenStore, stdin *bufio.Reader) error {
-	var app appOfFleet
-	if err := json.Unmarshal([]byte(os.Getenv(appVar)), &app); err != nil {
+	var a app
+	if err := json.Unmarshal([]byte(os.Getenv(appVar)), &a); err != nil {
 		return err
 	}
+	server := httptest.NewUnstartedServer(nil)
+	defer server.Close()
+	site := "http://" + server.Listener.Addr().String()
 	auth, err := wecom.New(wecom.Options{
-		CorpID: app.CorpID, AgentID: app.AgentID, Secret: wecom.NewSecret(app.Secret), Endpoints: app.Endpoints,
-		CallbackURL: "https://" + gatewayHost + "/wecom/callback", TokenStore: store,
+		CorpID: a.CorpID, AgentID: a.AgentID, Secret: wecom.NewSecret(a.Secret), Endpoints: a.Endpoints,
+		CallbackURL: site + "/wecom/callback", TokenStore: store,
 	})
 	if err != nil {
 		return err
 	}
-	site := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server.Config.Handler = auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, _ := wecom.FromContext(r.Context())
 		_, _ = io.WriteString(w, "hello "+id.UserID)
 	}))
-	fmt.Println("ready")
-	for {
-		line, err := stdin.ReadString('\n')
-		if err != nil {
+	server.Start()
+	return obey(stdin, func(ctx context.Context, line string) error {
+		if line == "token" {
+			_, err := auth.Client().Token(ctx)
 			return err
 		}
-		errs := make([]error, usersEach)
-		var group sync.WaitGroup
-		for i := range errs {
-			group.Go(func() {
-				if line == "token\n" {
-					errs[i] = waitForToken(auth.Client())
-					return
-				}
-				errs[i] = signIn(site)
-			})
-		}
-		group.Wait()
-		if err := errors.Join(errs...); err != nil {
-			fmt.Println(strings.ReplaceAll(err.Error(), "\n", "; "))
-			continue
-		}
-		fmt.Println(usersEach, "done")
-	}
-}
-
-func waitForToken(source wecom.TokenSource) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_, err := source.Token(ctx)
-	return err
+		return together(func() error { return signIn(ctx, site) })
+	})
 }
 
 // signIn opens a page as a browser inside WeCom does, which signs in on the way.
-func signIn(site http.Handler) error {
+func signIn(ctx context.Context, site string) error {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return err
 	}
-	browser := http.Client{Jar: jar, Transport: gatewayInProcess{site}, Timeout: 30 * time.Second}
-	r, err := http.NewRequest(http.MethodGet, "https://"+gatewayHost+"/reports", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, site+"/reports", nil)
 	if err != nil {
 		return err
 	}
 	r.Header.Set("User-Agent", wecomtest.UserAgentWeComAndroid)
 	r.Header.Set("Accept", "text/html")
-	resp, err := browser.Do(r)
+	resp, err := (&http.Client{Jar: jar}).Do(r)
 	if err != nil {
 		return err
 	}
@@ -167,20 +193,4 @@ func signIn(site http.Handler) error {
 		err = fmt.Errorf("status %d at %s", resp.StatusCode, resp.Request.URL.Path)
 	}
 	return err
-}
-
-// gatewayInProcess sends what is for the gateway's host to its handler, everything else to the network.
-type gatewayInProcess struct{ site http.Handler }
-
-func (g gatewayInProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != gatewayHost {
-		return http.DefaultTransport.RoundTrip(r)
-	}
-	in := httptest.NewRequestWithContext(r.Context(), r.Method, r.URL.RequestURI(), nil)
-	in.Header = r.Header
-	out := httptest.NewRecorder()
-	g.site.ServeHTTP(out, in)
-	resp := out.Result()
-	resp.Request = r
-	return resp, nil
 }

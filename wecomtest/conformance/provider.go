@@ -41,33 +41,19 @@ type Desk struct {
 //		return conformance.Desk{Provider: myprovider.New(desk.URL), Code: desk.SignIn}
 //	})
 func Provider(t *testing.T, open func(t *testing.T) Desk) {
-	before := goroutines()
-	t.Run("Provider", func(t *testing.T) {
-		for _, c := range []struct {
-			name string
-			test func(*testing.T, Desk)
-		}{
-			{"the app has a name and keeps it", testProviderApp},
-			{"the address carries state and redirect_uri unchanged", testProviderAddress},
-			{"the address is that of the attempt alone", testProviderAddressRace},
-			{"a code is somebody of this app", testProviderIdentify},
-			{"a person keeps their id", testProviderSamePerson},
-			{"a code works once", testProviderOnce},
-			{"a code works once for those who come together", testProviderOnceTogether},
-			{"a code of nobody's means starting over", testProviderUnknown},
-			{"a lost answer means starting over", testProviderLost},
-			{"somebody else's answer means starting over", testProviderGarbled},
-			{"the end of the context ends the exchange", testProviderContext},
-		} {
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				c.test(t, open(t))
-			})
-		}
+	suite(t, "Provider", open, []testCase[Desk]{
+		{"the app has a name and keeps it", testProviderApp},
+		{"the address carries state and redirect_uri unchanged", testProviderAddress},
+		{"the address is that of the attempt alone", testProviderAddressRace},
+		{"a code is somebody of this app", testProviderIdentify},
+		{"a person keeps their id", testProviderSamePerson},
+		{"a code works once", testProviderOnce},
+		{"a code works once for those who come together", testProviderOnceTogether},
+		{"a code of nobody's means starting over", testProviderUnknown},
+		{"a lost answer means starting over", testProviderLost},
+		{"somebody else's answer means starting over", testProviderGarbled},
+		{"the end of the context ends the exchange", testProviderContext},
 	})
-	if left := goroutinesLeft(before); left != "" {
-		t.Errorf("goroutines left after the providers were closed:\n%s", left)
-	}
 }
 
 var providerName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)

@@ -22,37 +22,25 @@ import (
 //		return mysource.New(fetch)
 //	})
 func TokenSource(t *testing.T, open func(t *testing.T, fetch func(context.Context) (wecom.Token, error)) wecom.TokenSource) {
-	before := goroutines()
-	t.Run("TokenSource", func(t *testing.T) {
-		for _, c := range []struct {
-			name string
-			test func(*testing.T, *sourceTest)
-		}{
-			{"a token and its end", testSourceToken},
-			{"one fetch for all callers", testSourceOneFetch},
-			{"a caller who leaves takes nobody along", testSourceLeader},
-			{"an error comes without a token and passes", testSourceError},
-			{"a rejected token is replaced", testSourceInvalidate},
-			{"a rejected token is replaced once", testSourceInvalidateOnce},
-			{"a report about another token changes nothing", testSourceInvalidateOther},
-			{"a report to a source without a token changes nothing", testSourceInvalidateNone},
-			{"a report waits for nothing", testSourceInvalidateNoIO},
-			{"reports and callers at the same time", testSourceRace},
-		} {
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				p := &platform{}
-				s := &sourceTest{p: p, src: open(t, p.fetch)}
-				if n := p.count(); n != 0 {
-					t.Errorf("a new source fetched %d times before it was asked", n)
-				}
-				c.test(t, s)
-			})
+	suite(t, "TokenSource", func(t *testing.T) *sourceTest {
+		p := &platform{}
+		s := &sourceTest{p: p, src: open(t, p.fetch)}
+		if n := p.count(); n != 0 {
+			t.Errorf("a new source fetched %d times before it was asked", n)
 		}
+		return s
+	}, []testCase[*sourceTest]{
+		{"a token and its end", testSourceToken},
+		{"one fetch for all callers", testSourceOneFetch},
+		{"a caller who leaves takes nobody along", testSourceLeader},
+		{"an error comes without a token and passes", testSourceError},
+		{"a rejected token is replaced", testSourceInvalidate},
+		{"a rejected token is replaced once", testSourceInvalidateOnce},
+		{"a report about another token changes nothing", testSourceInvalidateOther},
+		{"a report to a source without a token changes nothing", testSourceInvalidateNone},
+		{"a report waits for nothing", testSourceInvalidateNoIO},
+		{"reports and callers at the same time", testSourceRace},
 	})
-	if left := goroutinesLeft(before); left != "" {
-		t.Errorf("goroutines left after the sources were closed:\n%s", left)
-	}
 }
 
 type sourceTest struct {

@@ -28,40 +28,28 @@ const (
 // What it cannot test is that the lock of a process that died is free within 15
 // seconds: an implementation tests that by killing one.
 func TokenStore(t *testing.T, open func(t *testing.T) wecom.TokenStore) {
-	before := goroutines()
-	t.Run("TokenStore", func(t *testing.T) {
-		for _, c := range []struct {
-			name string
-			test func(*testing.T, *storeTest)
-		}{
-			{"a lock outlives a fetch, and ends once", testLongHold}, // first, since it takes 16 seconds
-			{"what one handle stores the other loads", testRoundTrip},
-			{"a key without a token", testMissing},
-			{"keys are kept apart", testKeys},
-			{"large and awkward values", testValues},
-			{"an expired token comes back as it was stored", testExpired},
-			{"one at a time, each sees its predecessor's token", testContention},
-			{"keys do not wait for each other", testIndependence},
-			{"Load does not wait for the lock", testLoadWhileLocked},
-			{"Load returns whole tokens while others are written", testLoadWhileWritten},
-			{"an error of fn stores nothing", testFnError},
-			{"no token from fn stores nothing", testFnNothing},
-			{"a panic of fn frees the lock", testFnPanic},
-			{"a goroutine that ends in fn frees the lock", testFnGoexit},
-			{"who waits for the lock leaves with its context", testCancelWaiting},
-			{"an ended context takes no lock", testCancelBefore},
-			{"fn's context ends with the caller's", testCancelInside},
-			{"the lock is held while fn runs, though the caller's context has ended", testCancelHolding},
-		} {
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				c.test(t, &storeTest{a: open(t), b: open(t), key: uniqueKey()})
-			})
-		}
+	suite(t, "TokenStore", func(t *testing.T) *storeTest {
+		return &storeTest{a: open(t), b: open(t), key: uniqueKey()}
+	}, []testCase[*storeTest]{
+		{"a lock outlives a fetch, and ends once", testLongHold}, // first, since it takes 16 seconds
+		{"what one handle stores the other loads", testRoundTrip},
+		{"a key without a token", testMissing},
+		{"keys are kept apart", testKeys},
+		{"large and awkward values", testValues},
+		{"an expired token comes back as it was stored", testExpired},
+		{"one at a time, each sees its predecessor's token", testContention},
+		{"keys do not wait for each other", testIndependence},
+		{"Load does not wait for the lock", testLoadWhileLocked},
+		{"Load returns whole tokens while others are written", testLoadWhileWritten},
+		{"an error of fn stores nothing", testFnError},
+		{"no token from fn stores nothing", testFnNothing},
+		{"a panic of fn frees the lock", testFnPanic},
+		{"a goroutine that ends in fn frees the lock", testFnGoexit},
+		{"who waits for the lock leaves with its context", testCancelWaiting},
+		{"an ended context takes no lock", testCancelBefore},
+		{"fn's context ends with the caller's", testCancelInside},
+		{"the lock is held while fn runs, though the caller's context has ended", testCancelHolding},
 	})
-	if left := goroutinesLeft(before); left != "" {
-		t.Errorf("goroutines left after the store's handles were closed:\n%s", left)
-	}
 }
 
 // A storeTest has two handles to one medium and a key that nobody else uses.

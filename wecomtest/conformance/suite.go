@@ -4,8 +4,31 @@ import (
 	"bytes"
 	"runtime"
 	"strings"
+	"testing"
 	"time"
 )
+
+// A testCase tests one promise of what open returns.
+type testCase[T any] struct {
+	name string
+	test func(*testing.T, T)
+}
+
+// suite runs the tests, each with what open returns for it, and looks for goroutines that are left behind.
+func suite[T any](t *testing.T, name string, open func(*testing.T) T, tests []testCase[T]) {
+	before := goroutines()
+	t.Run(name, func(t *testing.T) {
+		for _, c := range tests {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				c.test(t, open(t))
+			})
+		}
+	})
+	if left := goroutinesLeft(before); left != "" {
+		t.Errorf("goroutines left after everything was closed:\n%s", left)
+	}
+}
 
 // goroutines returns the stacks of all goroutines by their number.
 func goroutines() map[string]string {
