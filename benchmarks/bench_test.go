@@ -19,11 +19,7 @@ import (
 
 // connect looks for Redis where REDIS_URL says, or at the standard port.
 func connect(ctx context.Context) (*redis.Client, error) {
-	o, err := redis.ParseURL(cmp.Or(os.Getenv("REDIS_URL"), "redis://127.0.0.1:6379/0"))
-	if err != nil {
-		return nil, err
-	}
-	return scratch.Connect(ctx, o)
+	return scratch.Connect(ctx, cmp.Or(os.Getenv("REDIS_URL"), "redis://127.0.0.1:6379/0"), 0)
 }
 
 func BenchmarkSignedIn(b *testing.B) {
@@ -33,25 +29,13 @@ func BenchmarkSignedIn(b *testing.B) {
 		list = append(list, redisPeers(client)...)
 	}
 	for _, p := range list {
-		b.Run(p.name, func(b *testing.B) {
-			w := &nullWriter{http.Header{}}
-			b.ReportAllocs()
-			for b.Loop() {
-				p.serve(w)
-			}
-		})
+		b.Run(p.name, p.bench)
 	}
 }
 
 func BenchmarkAnonymous(b *testing.B) {
-	for name, h := range anonymous() {
-		b.Run(name, func(b *testing.B) {
-			w := &nullWriter{http.Header{}}
-			b.ReportAllocs()
-			for b.Loop() {
-				h.serve(w)
-			}
-		})
+	for _, p := range anonymous() {
+		b.Run(p.name, p.bench)
 	}
 }
 
@@ -70,8 +54,8 @@ func BenchmarkSignIn(b *testing.B) {
 
 func BenchmarkToken(b *testing.B) {
 	for _, s := range tokenSources() {
-		b.Run(s.name, func(b *testing.B) { s.alone(b) })
-		b.Run(s.name+", 200 goroutines", func(b *testing.B) { s.crowded(b) })
+		b.Run(s.name, s.alone)
+		b.Run(s.name+", 200 goroutines", s.crowded)
 	}
 }
 

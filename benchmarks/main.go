@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 	"github.com/wecomauth/wecom/wecomtest"
@@ -37,12 +35,9 @@ func main() {
 	if *rounds < 1 {
 		fail(2, errors.New("-rounds: want 1 or more"))
 	}
-	options, err := redis.ParseURL(*redisURL)
-	if err != nil {
-		fail(2, fmt.Errorf("-redis: %w", err))
-	}
 	var file *os.File
 	if *svg != "" {
+		var err error
 		if file, err = os.Create(*svg); err != nil {
 			fail(1, err)
 		}
@@ -52,7 +47,7 @@ func main() {
 	fmt.Printf("%s, %s/%s, %d CPUs; this takes some two minutes\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	list := peers()
 	inMemory := len(list)
-	client, err := scratch.Connect(context.Background(), options)
+	client, err := scratch.Connect(context.Background(), *redisURL, 0)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "benchmarks: no Redis, so its rows are left out: %v\n", err)
 	} else {
@@ -90,30 +85,33 @@ type row struct {
 
 // measureAll goes through the peers in turns: what disturbs the machine for a while disturbs them all.
 func measureAll(list []peer, rounds int) []row {
-	times := make([][]float64, len(list))
-	rows := make([]row, len(list))
-	for range rounds {
-		for i, p := range list {
-			res := testing.Benchmark(func(b *testing.B) {
-				w := &nullWriter{http.Header{}}
-				b.ReportAllocs()
-				for b.Loop() {
-					p.serve(w)
-				}
-			})
-			times[i] = append(times[i], float64(res.T.Nanoseconds())/float64(res.N))
-			rows[i].allocs = res.AllocsPerOp()
-		}
+	var all []func(*testing.B)
+	for _, p := range list {
+		all = append(all, p.bench)
 	}
-	for i, p := range list {
-		rows[i].peer, rows[i].ns = p, median(times[i])
+	rows := make([]row, len(list))
+	for i, m := range measure(all, rounds) {
+		rows[i] = row{list[i], m.ns, m.allocs}
 	}
 	return rows
 }
 
-func median(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
+type measured struct {
+	ns     float64
+	allocs int64
+}
+
+// measure runs benchmarks in turns.
+func measure(all []func(*testing.B), rounds int) []measured {
+	times, results := make([][]float64, len(all)), make([]measured, len(all))
+	for range rounds {
+		for i, bench := range all {
+			res := testing.Benchmark(bench)
+			times[i] = append(times[i], float64(res.T.Nanoseconds())/float64(res.N))
+			results[i] = measured{percentile(times[i], 50), res.AllocsPerOp()}
+		}
+	}
+	return results
 }
 
 func printSignedIn(rows []row) {
@@ -148,30 +146,23 @@ func printAdded() {
 		loading = append(loading, c-(a+d)/2)
 	}
 	fmt.Printf("in an scs session: %.2f µs more than scs alone, which takes %.2f µs; %.2f µs more if LoadAndSave is left out (medians of %d turns)\n\n",
-		median(added)/1000, median(base)/1000, median(loading)/1000, len(base))
+		percentile(added, 50)/1000, percentile(base, 50)/1000, percentile(loading, 50)/1000, len(base))
 }
 
 // anonymous returns what wecom does for people who are not signed in.
-func anonymous() map[string]peer {
+func anonymous() []peer {
 	h := mustNew(options(wecomtest.New())).Handler(whoAmI)
 	script := get()
 	script.Header.Set("Accept", "application/json")
-	return map[string]peer{
-		"redirect to WeCom": {handler: h, request: get()},
-		"401 to a script":   {handler: h, request: script},
+	return []peer{
+		{name: "redirect to WeCom", handler: h, request: get()},
+		{name: "401 to a script", handler: h, request: script},
 	}
 }
 
 func printOthers(rounds int) {
-	list := anonymous()
-	var all []peer
-	for _, name := range []string{"redirect to WeCom", "401 to a script"} {
-		p := list[name]
-		p.name = name
-		all = append(all, p)
-	}
 	fmt.Println("| anonymous request | time | allocations |\n| --- | ---: | ---: |")
-	for _, r := range measureAll(all, rounds) {
+	for _, r := range measureAll(anonymous(), rounds) {
 		fmt.Printf("| %s | %.2f µs | %d |\n", r.name, r.ns/1000, r.allocs)
 	}
 	fmt.Println()
@@ -251,7 +242,7 @@ func whole(h http.Handler) float64 {
 	if status := (callback{h, back}).run(); status != http.StatusSeeOther {
 		panic(fmt.Sprintf("callback answered %d", status))
 	}
-	return float64(time.Since(began).Nanoseconds()) / 1e6
+	return ms(time.Since(began))
 }
 
 // timed runs n callbacks that arrive at the same instant. It returns what each
@@ -300,19 +291,15 @@ func percentile(list []float64, p int) float64 {
 
 func printTokens(rounds int) {
 	list := tokenSources()
-	alone, crowded := make([][]float64, len(list)), make([][]float64, len(list))
-	for range rounds {
-		for i, s := range list {
-			res := testing.Benchmark(s.alone)
-			alone[i] = append(alone[i], float64(res.T.Nanoseconds())/float64(res.N))
-			res = testing.Benchmark(s.crowded)
-			crowded[i] = append(crowded[i], float64(res.T.Nanoseconds())/float64(res.N))
-		}
+	var all []func(*testing.B)
+	for _, s := range list {
+		all = append(all, s.alone, s.crowded)
 	}
+	m := measure(all, rounds)
 	fmt.Println("| cached access token | alone | 200 goroutines | wecom is, alone | wecom is, 200 goroutines |\n| --- | ---: | ---: | ---: | ---: |")
 	for i, s := range list {
-		fmt.Printf("| %s | %.0f ns | %.0f ns | %.2f × | %.2f × |\n", s.name, median(alone[i]), median(crowded[i]),
-			median(alone[0])/median(alone[i]), median(crowded[0])/median(crowded[i]))
+		alone, crowded := m[2*i].ns, m[2*i+1].ns
+		fmt.Printf("| %s | %.0f ns | %.0f ns | %.2f × | %.2f × |\n", s.name, alone, crowded, m[0].ns/alone, m[1].ns/crowded)
 	}
 	fmt.Println()
 }

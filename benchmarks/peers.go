@@ -324,6 +324,14 @@ func (p peer) serve(w *nullWriter) {
 	p.handler.ServeHTTP(w, p.request)
 }
 
+func (p peer) bench(b *testing.B) {
+	w := &nullWriter{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.serve(w)
+	}
+}
+
 // A callback is a sign-in that waits for its last step.
 type callback struct {
 	handler http.Handler

@@ -50,12 +50,7 @@ func main() {
 	case err != nil:
 		fail(2, fmt.Errorf("-sessions: %w", err))
 	}
-	options, err := redis.ParseURL(*redisURL)
-	if err != nil {
-		fail(2, fmt.Errorf("-redis: %w", err))
-	}
-	options.PoolSize = 256
-	if err := run(time.Duration(*seconds*float64(time.Second)), options, list); err != nil {
+	if err := run(time.Duration(*seconds*float64(time.Second)), *redisURL, list); err != nil {
 		fail(1, err)
 	}
 }
@@ -77,9 +72,9 @@ func numbers(text string) ([]int, error) {
 	return list, nil
 }
 
-func run(length time.Duration, options *redis.Options, counts []int) error {
+func run(length time.Duration, redisURL string, counts []int) error {
 	ctx := context.Background()
-	client, err := scratch.Connect(ctx, options)
+	client, err := scratch.Connect(ctx, redisURL, 256)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "load: no Redis, so its rows are left out: %v\n", err)
 	} else {
@@ -349,35 +344,21 @@ func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 		}
 		all = append(all, c)
 	}
-	for range 21 {
-		for _, c := range all {
-			d, err := lookUp(c.memory, some(c.inMemory), 10)
-			if err != nil {
-				return err
+	inTurns := func(turns int, one func(*crowd) error) (err error) {
+		for range turns {
+			for _, c := range all {
+				err = errors.Join(err, one(c))
 			}
-			c.few = append(c.few, d)
 		}
+		return err
 	}
-	for range 11 {
-		for _, c := range all {
-			d, err := lookUp(c.memory, c.inMemory, max(1, 50_000/c.n))
-			if err != nil {
-				return err
-			}
-			c.all = append(c.all, d)
-		}
-	}
-	for range 21 {
-		for _, c := range all {
-			if c.redis == nil {
-				continue
-			}
-			d, err := lookUp(c.redis, c.inRedis, 1)
-			if err != nil {
-				return err
-			}
-			c.tookInIt = append(c.tookInIt, d)
-		}
+	err := errors.Join(
+		inTurns(21, func(c *crowd) error { return look(&c.few, c.memory, some(c.inMemory), 10) }),
+		inTurns(11, func(c *crowd) error { return look(&c.all, c.memory, c.inMemory, max(1, 50_000/c.n)) }),
+		inTurns(21, func(c *crowd) error { return look(&c.tookInIt, c.redis, c.inRedis, 1) }),
+	)
+	if err != nil {
+		return err
 	}
 	fmt.Println("| sessions | bytes each, in memory | look-up among 5,000 | ratio | among all | ratio | bytes each, in Redis | look-up | ratio |")
 	fmt.Println("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -478,22 +459,17 @@ func (s *pipeStore) Commit(key string, row []byte, expires time.Time) error {
 	if s.pending.Len() < 5000 {
 		return nil
 	}
-	return s.send()
+	return s.flush()
 }
 
-func (s *pipeStore) send() error {
-	_, err := s.pending.Exec(s.ctx)
-	s.pending = nil
-	return err
-}
-
+// flush writes what is pending; s.mu is held, or nobody commits any more.
 func (s *pipeStore) flush() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pending == nil {
 		return nil
 	}
-	return s.send()
+	_, err := s.pending.Exec(s.ctx)
+	s.pending = nil
+	return err
 }
 
 // some returns 5,000 cookies from all over the store.
@@ -536,6 +512,16 @@ func compact(list []string) []string {
 		list[i], all = all[:len(list[i])], all[len(list[i]):]
 	}
 	return list
+}
+
+// look appends the time of a look-up, unless there is no m.
+func look(took *[]time.Duration, m *wecom.Middleware, cookies []string, times int) error {
+	if m == nil {
+		return nil
+	}
+	d, err := lookUp(m, cookies, times)
+	*took = append(*took, d)
+	return err
 }
 
 // lookUp goes through the cookies some times and returns the mean time of a signed-in request.

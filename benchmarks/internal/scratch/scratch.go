@@ -18,10 +18,16 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-// Connect returns a client, or an error that says why there is none. Who
-// connects calls [Forget] at the end; an interrupt does so, too, and ends the program.
-func Connect(ctx context.Context, o *redis.Options) (*redis.Client, error) {
+// Connect returns a client of the Redis at url, or an error that says why there is none. pool is how many
+// connections it may have, 0 for the default. Who connects calls [Forget] at the end; an interrupt does so,
+// too, and ends the program.
+func Connect(ctx context.Context, url string, pool int) (*redis.Client, error) {
 	redis.SetLogger(quiet{})
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o.PoolSize = pool
 	client := redis.NewClient(o)
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close()
