@@ -28,7 +28,7 @@ func setSecurityHeaders(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "origin")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", pages.CSP())
+	h.Set("Content-Security-Policy", pages.CSP(pages.Brand{}))
 	const vary = "Cookie, Accept, Accept-Language, User-Agent, X-Requested-With, Sec-Fetch-Mode, Sec-Fetch-Dest"
 	if !slices.Contains(h["Vary"], vary) {
 		h.Add("Vary", vary)
@@ -63,7 +63,9 @@ func redirect(w http.ResponseWriter, status int, location string) {
 	w.WriteHeader(status)
 }
 
-func writePage(w http.ResponseWriter, r *http.Request, status int, page []byte) {
+// writePage writes a page with the Content-Security-Policy that it needs.
+func writePage(w http.ResponseWriter, r *http.Request, status int, policy string, page []byte) {
+	w.Header().Set("Content-Security-Policy", policy)
 	write(w, r, status, "text/html; charset=utf-8", page)
 }
 

@@ -45,11 +45,12 @@ func choose(w http.ResponseWriter, r *http.Request, ms []*Middleware) {
 	returnTo := m.site.page(r)
 	lang := m.language(r)
 	p, _, _ := pages.For("", lang, "choose")
+	p.Brand = m.site.brand
 	for _, m := range ms {
 		p.Actions = append(p.Actions, pages.Action{
 			Text: pages.SignInWith(lang, m.provider.App().Provider), URL: m.LoginURL(returnTo),
 		})
 	}
 	setSecurityHeaders(w, r)
-	writePage(w, r, http.StatusUnauthorized, p.Render())
+	writePage(w, r, http.StatusUnauthorized, pages.CSP(p.Brand), p.Render())
 }

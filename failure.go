@@ -36,6 +36,7 @@ type Failure struct {
 	retryAfter time.Duration
 	language   string
 	provider   string // as it names itself: the pages name it
+	brand      pages.Brand
 	text       string // whose sentences to show, if not the code's
 	back       string // where the page's button leads if not to a sign-in
 	form       form
@@ -121,7 +122,8 @@ func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setSecurityHeaders(w, r)
 	f.setRetryAfter(w.Header())
 	if f.form == asPage || f.form == asAsked && reqkind.WantsPage(r) {
-		writePage(w, r, f.status(), f.html(r))
+		p := f.page(r)
+		writePage(w, r, f.status(), pages.CSP(p.Brand), p.Render())
 		return
 	}
 	writeJSON(w, r, f.status(), struct {
@@ -145,7 +147,7 @@ func (f *Failure) status() int {
 	return f.Status
 }
 
-func (f *Failure) html(r *http.Request) []byte {
+func (f *Failure) page(r *http.Request) pages.Page {
 	lang, text := f.lang(r), cmp.Or(f.text, f.Code)
 	p, button, ok := pages.For(f.provider, lang, text)
 	if !ok {
@@ -154,11 +156,14 @@ func (f *Failure) html(r *http.Request) []byte {
 	if f.Message != "" && f.Message != sentence(p.Message, p.Advice) {
 		p.Message, p.Advice = f.Message, ""
 	}
-	p.Reference = f.Reference
+	p.Reference, p.Brand = f.Reference, f.brand
+	if c, ok := r.Context().Value(identityKey{}).(*identityContext); ok && c.by != nil && f.brand == (pages.Brand{}) {
+		p.Brand = c.by.brand // a program behind Handler answers with a Failure of its own
+	}
 	if next := cmp.Or(f.LoginURL, f.back); next != "" && button != "" {
 		p.Actions = []pages.Action{{Text: button, URL: next}}
 	}
-	return p.Render()
+	return p
 }
 
 func (f *Failure) lang(r *http.Request) string {

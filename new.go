@@ -11,6 +11,7 @@ import (
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/pages"
 	"github.com/wecomauth/wecom/internal/tokenkey"
 )
 
@@ -54,7 +55,7 @@ func New(o Options) (*Middleware, error) {
 		proxies:   slices.Clone(o.TrustedProxies),
 	}
 	m.routes["callback"] = callbackRoute
-	m.panel = newPanelPage(o, provider, m.site.origin)
+	m.panel = newPanelPage(o, provider, m.site)
 	m.otherHost = &otherHost{callback: m.site.host, proxies: m.proxies, log: m.log}
 	if o.Recheck > 0 {
 		m.rechecks = &rechecks{every: o.Recheck, timeout: m.exchanges.timeout, slots: make(chan struct{}, rechecksAtOnce)}
@@ -74,6 +75,7 @@ func newSite(o Options, callback *url.URL, home string) site {
 		mount:    o.MountPath,
 		folder:   path[:strings.LastIndexByte(path, '/')],
 		home:     home,
+		brand:    pages.Brand{App: o.AppName, Contact: o.Contact},
 		routes:   map[string]string{},
 	}
 	for name := range builtInRoutes {

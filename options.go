@@ -78,6 +78,14 @@ type Options struct {
 	// login panel, instead of to the web-login page, to which a button on it leads.
 	// WeCom's web-view still goes to the in-app page. Default: off.
 	LoginPanel bool
+	// AppName is what people call the application, such as "Reports": at most 60
+	// characters. Every page of ours shows it. Without it, a page that asks people to scan
+	// a code looks like phishing. Default: none.
+	AppName string
+	// Contact is whom people can ask: text such as "IT service desk, 8001", an address
+	// such as mailto:it@example.com, or an https URL; at most 200 characters. Every page of
+	// ours shows it. Default: none.
+	Contact string
 	// Language of our pages and of WeCom's: "zh" or "en". Default: the browser's, else zh.
 	Language string
 

@@ -77,6 +77,20 @@ func TestOptions(t *testing.T) {
 		{"no agent id, in-app userinfo", func(o *wecom.Options) {
 			o.AgentID, o.Page, o.Scope = "", wecom.PageInApp, "snsapi_userinfo"
 		}, []string{"AgentID is missing"}},
+		{"app name and contact", func(o *wecom.Options) { o.AppName, o.Contact = "数据报表", "IT 服务台：8001" }, nil},
+		{"a mailbox as contact", func(o *wecom.Options) { o.Contact = "mailto:it@example.com" }, nil},
+		{"a URL as contact", func(o *wecom.Options) { o.Contact = "https://help.example.com/it?a=b" }, nil},
+		{"app name of two lines", func(o *wecom.Options) { o.AppName = "a\nb" }, []string{"AppName"}},
+		{"app name that reverses the text", func(o *wecom.Options) { o.AppName = "a\u202eb" }, []string{"AppName"}},
+		{"app name that is too long", func(o *wecom.Options) { o.AppName = strings.Repeat("数", 61) }, []string{"AppName"}},
+		{"app name of white space", func(o *wecom.Options) { o.AppName = " " }, []string{"AppName"}},
+		{"contact that is too long", func(o *wecom.Options) { o.Contact = strings.Repeat("x", 201) }, []string{"Contact"}},
+		{"contact that is no text", func(o *wecom.Options) { o.Contact = "\xff" }, []string{"Contact"}},
+		{"contact with plain http", func(o *wecom.Options) { o.Contact = "http://help.example.com/" }, []string{"Contact"}},
+		{"contact with a user", func(o *wecom.Options) { o.Contact = "https://wecom.example.com@evil.example/" }, []string{"Contact"}},
+		{"contact without a host", func(o *wecom.Options) { o.Contact = "https:help" }, []string{"Contact"}},
+		{"mailbox with a subject", func(o *wecom.Options) { o.Contact = "mailto:it@example.com?bcc=x@evil.example" }, []string{"Contact"}},
+		{"mailbox that is none", func(o *wecom.Options) { o.Contact = "mailto:it" }, []string{"Contact"}},
 		{"the older scope", func(o *wecom.Options) { o.Scope = "snsapi_userinfo" }, nil},
 		{"secret with a newline from a file", func(o *wecom.Options) { o.Secret = wecom.NewSecret(testSecret + "\n") }, []string{"white space"}},
 		{"no secret, but token source and state key", func(o *wecom.Options) {

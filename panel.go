@@ -18,7 +18,7 @@ type panelPage struct {
 }
 
 // newPanelPage returns the page that valid options describe, nil without LoginPanel.
-func newPanelPage(o Options, p Provider, origin string) *panelPage {
+func newPanelPage(o Options, p Provider, s site) *panelPage {
 	app, ok := p.(*corpApp)
 	if !o.LoginPanel || !ok {
 		return nil
@@ -26,9 +26,9 @@ func newPanelPage(o Options, p Provider, origin string) *panelPage {
 	script := o.Endpoints.PanelScript
 	absolute := script
 	if strings.HasPrefix(script, "/") {
-		absolute = origin + script
+		absolute = s.origin + script
 	}
-	return &panelPage{app, script, pages.PanelCSP(absolute, originOf(app.o.Endpoints.WebLogin))}
+	return &panelPage{app, script, pages.PanelCSP(s.brand, absolute, originOf(app.o.Endpoints.WebLogin))}
 }
 
 // originOf returns the origin of an address that has been found valid.

@@ -13,6 +13,7 @@ import (
 // fail completes f, logs its cause and answers.
 func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 	f.language, f.back, f.provider = m.language(r), cmp.Or(f.back, m.site.home), m.provider.App().Provider
+	f.brand = m.site.brand
 	if name, ok := m.site.route(r); ok {
 		f.form = cmp.Or(f.form, m.routes[name].form)
 	}

@@ -63,13 +63,12 @@ func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo 
 	page := pages.Panel{
 		Lang:    m.language(r),
 		Attempt: m.site.path("attempt"), Session: m.site.path("session"),
-		Script: m.panel.script, ReturnTo: returnTo, Direct: direct,
+		Script: m.panel.script, ReturnTo: returnTo, Direct: direct, Brand: m.site.brand,
 	}
 	if onPhone(r.UserAgent()) {
 		page.Link = m.site.origin + m.site.landing(returnTo)
 	}
-	w.Header().Set("Content-Security-Policy", m.panel.csp)
-	writePage(w, r, http.StatusOK, page.Render())
+	writePage(w, r, http.StatusOK, m.panel.csp, page.Render())
 }
 
 // logout ends the session on the server and redirects to a public page: a protected
@@ -98,8 +97,8 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 
 func (m *Middleware) signedOut(w http.ResponseWriter, r *http.Request, _ session) {
 	p, button, _ := pages.For(m.provider.App().Provider, m.language(r), "signed_out")
-	p.Actions = []pages.Action{{Text: button, URL: m.LoginURL("")}}
-	writePage(w, r, http.StatusOK, p.Render())
+	p.Actions, p.Brand = []pages.Action{{Text: button, URL: m.LoginURL("")}}, m.site.brand
+	writePage(w, r, http.StatusOK, pages.CSP(p.Brand), p.Render())
 }
 
 //go:embed js/wecom.js

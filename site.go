@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"github.com/wecomauth/wecom/internal/attempt"
+	"github.com/wecomauth/wecom/internal/pages"
 	"github.com/wecomauth/wecom/internal/reqkind"
 	"github.com/wecomauth/wecom/internal/returnto"
 )
 
 // A site is where the middleware stands and which pages a sign-in may return to,
-// as CallbackURL, MountPath and HomePath say.
+// as CallbackURL, MountPath and HomePath say, and whose it is.
 type site struct {
 	callback string            // CallbackURL
 	origin   string            // of CallbackURL
@@ -19,6 +20,7 @@ type site struct {
 	mount    string            // what stands before the paths that the handler sees
 	folder   string            // of our own routes, as the handler sees them: "/wecom"
 	home     string            // where a sign-in without a return path ends, as the browser sees it
+	brand    pages.Brand       // AppName and Contact
 	routes   map[string]string // the names of our own routes by path, as the handler sees them
 }
 

@@ -2,11 +2,14 @@ package wecom
 
 import (
 	"cmp"
+	"net/mail"
 	"net/url"
 	"path"
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wecomauth/wecom/internal/config"
 	"github.com/wecomauth/wecom/internal/returnto"
@@ -58,6 +61,10 @@ func (c *checks) app(o Options) {
 	if o.ProfileRequired && !o.Profile {
 		c.Add("ProfileRequired does nothing without Profile: set both, or neither")
 	}
+	if !isShort(o.AppName, 60) {
+		c.Add("AppName: want a name of at most 60 characters, in one line")
+	}
+	c.contact(o.Contact)
 	if o.Language != "" && o.Language != "zh" && o.Language != "en" {
 		c.Add("Language %q: want zh, en or nothing", o.Language)
 	}
@@ -80,6 +87,34 @@ func (c *checks) app(o Options) {
 	if o.Secret.Reveal() == "" && o.TokenSource != nil && o.StateKey.Reveal() == "" {
 		c.Add("StateKey is missing: without Secret there is nothing to derive it from")
 	}
+}
+
+// contact checks Contact: a page links it only if it is an address or a URL.
+func (c *checks) contact(contact string) {
+	if !isShort(contact, 200) {
+		c.Add("Contact: want at most 200 characters, in one line")
+		return
+	}
+	scheme, rest, _ := strings.Cut(contact, ":")
+	u, err := url.Parse(contact)
+	switch {
+	case scheme == "mailto":
+		if a, wrong := mail.ParseAddress(rest); err != nil || wrong != nil || a.Address != u.Opaque {
+			c.Add("Contact: want an address such as mailto:it@example.com, and nothing after it")
+		}
+	case scheme == "https":
+		if err != nil || u.Host == "" || u.User != nil {
+			c.Add("Contact: want a URL such as https://help.example.com/")
+		}
+	case strings.HasPrefix(rest, "//"):
+		c.Add("Contact: want a URL with https")
+	}
+}
+
+// isShort reports whether s is a line of visible text, or empty.
+func isShort(s string, most int) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.TrimSpace(s) == s &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // client checks what newClient uses of o.

@@ -23,6 +23,9 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
+// A brand is whose the pages are.
+type brand struct{ name, app, contact string }
+
 // A stage is everything that has pages.
 type stage struct {
 	*testing.T
@@ -30,22 +33,30 @@ type stage struct {
 	wecom   string // the fake's own origin
 	site    string // a quickstart
 	private string // one that asks for consent
+	panel   string // one with a login panel
+	choice  string // a site with two ways to sign in
 	strict  string // a site that lets nobody in, and has no home
 	broken  string // a site whose session store is down
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, brand brand) *stage {
 	s := &stage{T: t, fake: wecomtest.New()}
 	server, err := s.fake.Start("")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Close() })
 	s.wecom = server.URL()
-	s.site = startQuickstart(t, s.fake)
-	s.private = startQuickstart(t, s.fake, "WECOM_SCOPE=snsapi_privateinfo")
+	env := []string{"WECOM_APP_NAME=" + brand.app, "WECOM_CONTACT=" + brand.contact}
+	s.site = startQuickstart(t, s.fake, env...)
+	s.private = startQuickstart(t, s.fake, append(env, "WECOM_SCOPE=snsapi_privateinfo")...)
+	s.panel = s.serve(server, func(o *wecom.Options) { o.LoginPanel, o.AppName, o.Contact = true, brand.app, brand.contact }, (*wecom.Middleware).Routes)
+	s.choice = s.serve(server, func(o *wecom.Options) { o.AppName, o.Contact = brand.app, brand.contact }, func(m *wecom.Middleware) http.Handler {
+		return wecom.AnyOf(m, m)(http.NotFoundHandler())
+	})
 	s.strict = s.serve(server, func(o *wecom.Options) {
 		o.Authorize = func(context.Context, *wecom.Client, wecom.Identity) (bool, error) { return false, nil }
+		o.AppName, o.Contact = brand.app, brand.contact
 	}, (*wecom.Middleware).Routes)
-	s.broken = s.serve(server, func(o *wecom.Options) { o.SessionStore = downStore{} }, func(m *wecom.Middleware) http.Handler {
+	s.broken = s.serve(server, func(o *wecom.Options) { o.SessionStore, o.AppName, o.Contact = downStore{}, brand.app, brand.contact }, func(m *wecom.Middleware) http.Handler {
 		return m.Handler(http.NotFoundHandler())
 	})
 	return s
@@ -193,6 +204,16 @@ var shown = []struct {
 		p.open(s.broken + "/wecom/login")
 		return p.pick("zhangsan")
 	}},
+	{"login-panel", 200, "确认登录", "Scan the code", func(s *stage, p *page) int64 {
+		status := p.open(s.panel + "/wecom/login")
+		p.panelIs("ready")
+		return status
+	}},
+	{"login-panel-phone", 200, "请在企业微信中打开", "Open this link in WeCom", func(s *stage, p *page) int64 {
+		p.pretend(wecomtest.UserAgentWeixin, eval[string](p, `navigator.language`))
+		return p.open(s.panel + "/wecom/login")
+	}},
+	{"choose", 401, "选择", "Choose how to sign in", func(s *stage, p *page) int64 { return p.open(s.choice + "/") }},
 	{"not-found", 404, "页面不存在", "not found", func(s *stage, p *page) int64 { return p.open(s.strict + "/nowhere") }},
 
 	{"fake-index", 200, "模拟企业微信正在运行", "is running", func(s *stage, p *page) int64 { return p.open(s.wecom + "/") }},
@@ -223,20 +244,37 @@ func inApp(s *stage, p *page, fn func() int64) int64 {
 	return fn()
 }
 
-// Each page in both languages, on a phone and on a desktop, light and dark: it is
-// what it should be, says nothing of the cause, and does not scroll sideways. No
-// page breaks its own Content-Security-Policy (see openTab).
+// Each page in both languages, with and without AppName and Contact, on a phone and on a
+// desktop, light and dark: it is what it should be, says nothing of the cause, and does not
+// scroll sideways. No page breaks its own Content-Security-Policy (see openTab). With AXE,
+// the path of axe-core's axe.min.js, it finds nothing on any of ours.
 func TestPages(t *testing.T) {
-	s := newStage(t)
+	type setting struct {
+		lang  string
+		brand brand
+		stage *stage
+	}
+	var settings []setting
+	for _, brand := range []brand{{"plain", "", ""}, {"branded", "数据报表 Reports", "mailto:it-service-desk@example.com"}} {
+		s := newStage(t, brand)
+		settings = append(settings, setting{"zh-CN", brand, s}, setting{"en-US", brand, s})
+	}
+	var axe []byte
+	if file := os.Getenv("AXE"); file != "" {
+		var err error
+		axe, err = os.ReadFile(file)
+		require.NoError(t, err)
+	}
 	pictures := os.Getenv("SCREENSHOTS")
-	for i, lang := range []string{"zh-CN", "en-US"} {
+	for i, in := range settings {
+		lang := in.lang
 		for j, page := range shown {
-			if !full && pictures == "" && (i+j)%2 == 0 {
-				continue // half of them, to be quick
+			if !full && pictures == "" && axe == nil && (i+j)%len(settings) != 0 {
+				continue // a quarter of them, to be quick
 			}
-			t.Run(page.name+" "+lang, func(t *testing.T) {
+			t.Run(page.name+" "+lang+" "+in.brand.name, func(t *testing.T) {
 				p := newPage(t, lang)
-				s := *s
+				s := *in.stage
 				s.T = t
 				status := page.reach(&s, p)
 				assert.Equal(t, page.status, status)
@@ -246,17 +284,29 @@ func TestPages(t *testing.T) {
 				}
 				text := p.text()
 				assert.Contains(t, text, want)
+				ours := !strings.HasPrefix(page.name, "fake-")
+				if ours && page.name != "quickstart" {
+					assert.Equal(t, in.brand.app != "", strings.Contains(text, "Reports"))
+					assert.Equal(t, in.brand.app != "", strings.Contains(text, "it-service-desk"))
+				}
 				for _, cause := range []string{"errcode", "hint:", "127.0.0.1", s.fake.Secret()} {
 					if page.status >= 400 {
 						assert.NotContains(t, strings.ReplaceAll(text, strings.TrimPrefix(s.site, "http://"), ""), cause)
 					}
+				}
+				if axe != nil && ours {
+					eval[bool](p, string(axe)+";true")
 				}
 				for _, look := range looks {
 					p.wear(look)
 					wide := eval[[2]int](p, `[document.documentElement.scrollWidth, innerWidth]`)
 					assert.LessOrEqual(t, wide[0], wide[1], "%s scrolls sideways", look.name)
 					if pictures != "" {
-						p.picture(filepath.Join(pictures, fmt.Sprintf("%s.%s.%s.png", page.name, lang[:2], look.name)))
+						p.picture(filepath.Join(pictures, fmt.Sprintf("%s.%s.%s.%s.png", page.name, in.brand.name, lang[:2], look.name)))
+					}
+					if axe != nil && ours {
+						found := eval[string](p, `axe.run({iframes: false}).then(r => JSON.stringify(r.violations.map(v => [v.id, v.nodes.map(n => n.html)])))`)
+						assert.Equal(t, "[]", found, look.name)
 					}
 				}
 			})

@@ -24,6 +24,8 @@ var all = withReaders(Variables{
 	{Name: "WECOM_CALLBACK_URL", Option: "CallbackURL", Usage: "absolute URL of the callback, such as https://app.example.com/wecom/callback"},
 	{Name: "WECOM_MOUNT_PATH", Option: "MountPath", Usage: "prefix that a proxy in front takes off the path, such as /app"},
 	{Name: "WECOM_HOME_PATH", Option: "HomePath", Usage: "where a sign-in ends that has no page to return to; default: the folder above the own routes"},
+	{Name: "WECOM_APP_NAME", Option: "AppName", Usage: "what people call the application; stands on every page of ours"},
+	{Name: "WECOM_CONTACT", Option: "Contact", Usage: "whom people can ask: text, mailto:it@example.com or an https URL; likewise"},
 	{Name: "WECOM_MEMBERS", Option: "Authorize", Default: "all", Usage: "all, visible (in the app's visible range, 可见范围) or active (that, and neither disabled nor gone)", read: members},
 	{Name: "WECOM_ALLOW_USERS", Option: "Authorize", Usage: "user ids, separated by commas; with the next two, whoever fits one of them may come in", read: allowUsers},
 	{Name: "WECOM_ALLOW_DEPARTMENTS", Option: "Authorize", Usage: "department ids; those below them count", read: allowNumbers(allow.Departments)},

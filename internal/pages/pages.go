@@ -32,6 +32,8 @@ type Page struct {
 	Tone Tone
 	// Actions are the buttons, the primary one first.
 	Actions []Action
+	// Brand says whose page it is.
+	Brand Brand
 }
 
 // A Tone says how a page feels.
@@ -69,16 +71,26 @@ var (
 
 	style = compact(pageCSS)
 	page  = template.Must(template.New("page").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(style) },
+		"style": func(b Brand) template.CSS { return template.CSS(b.styleFor(style)) },
 	}).Parse(compact(pageHTML)))
 
-	policy = "default-src 'none'; style-src " + hashOf(style) + "; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+	policy        = policyFor(Brand{})
+	brandedPolicy = policyFor(Brand{App: "any"})
 )
 
-// CSP returns the Content-Security-Policy for every document of [Page.Render]:
+// CSP returns the Content-Security-Policy for every document of [Page.Render] with the brand:
 // it allows the style that is in it, forms to its own origin, frames on pages of its own
 // origin, whose links open in the whole tab, and nothing else.
-func CSP() string { return policy }
+func CSP(b Brand) string {
+	if b == (Brand{}) {
+		return policy
+	}
+	return brandedPolicy
+}
+
+func policyFor(b Brand) string {
+	return "default-src 'none'; style-src " + hashOf(b.styleFor(style)) + "; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+}
 
 func hashOf(source string) string {
 	sum := sha256.Sum256([]byte(source))
@@ -93,6 +105,9 @@ func compact(source string) string {
 	}
 	return b.String()
 }
+
+// Branding is what the page's template shows of the brand, and the title.
+func (p Page) Branding() branding { return p.Brand.on(p.Title) }
 
 // Say returns the text in the page's language.
 func (p Page) Say(zh, en string) string { return text{zh, en}.in(p.Lang) }

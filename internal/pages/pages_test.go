@@ -240,7 +240,7 @@ func TestT21_PolicyFitsTheDocument(t *testing.T) {
 		require.Len(t, found, 1)
 		sum := sha256.Sum256(found[0][1])
 		assert.Equal(t, "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
-			"'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'", pages.CSP())
+			"'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'", pages.CSP(pages.Brand{}))
 
 		// What the policy would block, and what would call somebody else.
 		d := parse(t, p.Render())

@@ -22,6 +22,8 @@ type Panel struct {
 	// Link is for a phone, which cannot scan its own screen: the page, an absolute
 	// URL, is to be opened in WeCom, and there is no panel. Empty elsewhere.
 	Link string
+	// Brand says whose page it is.
+	Brand Brand
 }
 
 var (
@@ -34,10 +36,13 @@ var (
 
 	panelStyle = compact(pageCSS + panelCSS)
 	panel      = template.Must(template.New("panel").Funcs(template.FuncMap{
-		"style":  func() template.CSS { return template.CSS(panelStyle) },
+		"style":  func(b Brand) template.CSS { return template.CSS(b.styleFor(panelStyle)) },
 		"script": func() template.JS { return template.JS(panelJS) },
 	}).Parse(compact(panelHTML)))
 )
+
+// Branding is what the page's template shows of the brand, and the title.
+func (p Panel) Branding() branding { return p.Brand.on(signIn.in(p.Lang)) }
 
 // Say returns the text in the page's language.
 func (p Panel) Say(zh, en string) string { return text{zh, en}.in(p.Lang) }
@@ -49,10 +54,11 @@ func (p Panel) Render() []byte {
 	return execute(panel, p)
 }
 
-// PanelCSP returns the Content-Security-Policy for every document of [Panel.Render]: the style and
-// the script that are in it, WeCom's script (an absolute URL without query), frames from WeCom's
-// origin, and requests to the own origin; nothing else, and nobody may frame the page itself.
-func PanelCSP(script, frames string) string {
-	return "default-src 'none'; style-src " + hashOf(panelStyle) + "; script-src " + hashOf(panelJS) + " " + script +
+// PanelCSP returns the Content-Security-Policy for every document of [Panel.Render] with the
+// brand: the style and the script that are in it, WeCom's script (an absolute URL without
+// query), frames from WeCom's origin, and requests to the own origin; nothing else, and nobody
+// may frame the page itself.
+func PanelCSP(b Brand, script, frames string) string {
+	return "default-src 'none'; style-src " + hashOf(b.styleFor(panelStyle)) + "; script-src " + hashOf(panelJS) + " " + script +
 		"; connect-src 'self'; frame-src " + frames + "; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 }

@@ -33,7 +33,7 @@ func TestPanelLanguages(t *testing.T) {
 // The policy allows exactly the style and the script that are in the page.
 func TestPanelCSP(t *testing.T) {
 	body := string(panelOf.Render())
-	csp := pages.PanelCSP("https://cdn.example/a.js", "https://login.example")
+	csp := pages.PanelCSP(pages.Brand{}, "https://cdn.example/a.js", "https://login.example")
 	for _, element := range []string{"style", "script"} {
 		found := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(body, -1)
 		require.Len(t, found, 1)
