@@ -77,11 +77,7 @@ func checkDomain(callback, trusted string) error {
 	if err != nil || config.IsLoopback(u.Hostname()) {
 		return nil
 	}
-	_, bare, found := strings.Cut(trusted, "://")
-	if !found {
-		bare = trusted
-	}
-	bare = strings.TrimRight(bare, "/")
+	bare := strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(trusted, "https://"), "http://"), "/")
 	switch {
 	case bare == "":
 		return fmt.Errorf("wecom: the app has no trusted domain: enter %q under %s", u.Host, errcode.ScreenDomains)

@@ -63,11 +63,6 @@ func (k cookieKind) value(r *http.Request, suffix string) string {
 	return value
 }
 
-func (k cookieKind) present(r *http.Request, suffix string) bool {
-	_, n := cookieNamed(r, k.name(suffix))
-	return n > 0
-}
-
 // cookieNamed returns the value of the first of the n cookies of that name.
 func cookieNamed(r *http.Request, name string) (value string, n int) {
 	for c := range cookies(r) {

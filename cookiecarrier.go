@@ -23,7 +23,7 @@ func (c *cookieCarrier) attach(w http.ResponseWriter, _ *http.Request, fresh ses
 }
 
 func (c *cookieCarrier) detach(w http.ResponseWriter, r *http.Request) error {
-	if c.cookie.present(r, "") {
+	if _, n := cookieNamed(r, c.cookie.prefix); n > 0 {
 		c.cookie.drop(w, "")
 	}
 	return nil

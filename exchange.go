@@ -134,7 +134,9 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by ca
 		case <-timeout.C:
 			err = errBusy()
 		}
-		x.leave()
+		x.mu.Lock()
+		x.waiting--
+		x.mu.Unlock()
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return session{}, err
 		}
@@ -215,12 +217,6 @@ func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, er
 // errBusy says that too many others sign in.
 func errBusy() error {
 	return newFailure("busy", errors.New("too many sign-ins at the same time"))
-}
-
-func (x *exchanges) leave() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.waiting--
 }
 
 func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, sign func(context.Context) (outcome, error)) {

@@ -132,23 +132,15 @@ func (c *Client) refusesToken(resp *http.Response, op string) bool {
 		return false
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	failed, w := io.Pipe()
+	_ = w.CloseWithError(err) // of the body: it is read again where the head ends; io.EOF if there is none
 	resp.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), failing{err}, resp.Body), resp.Body}
+	}{io.MultiReader(bytes.NewReader(head), failed, resp.Body), resp.Body}
 	if err != nil || len(head) == maxRefusal {
 		return false
 	}
 	answer, err := upstream.ReadAnswer(head, nil)
 	return err == nil && errcode.Of(c.app.Provider, op, answer.Code).Class == errcode.Token
-}
-
-// failing repeats the error of a Reader, if there was one.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return 0, io.EOF
 }

@@ -46,7 +46,7 @@ var (
 func signPage(ctx context.Context, tickets TokenSource, pageURL string) (int64, string, string, error) {
 	pageURL, _, _ = strings.Cut(pageURL, "#")
 	u, err := url.Parse(pageURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsFunc(pageURL, unprintable) {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsFunc(pageURL, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return 0, "", "", errPageURL
 	}
 	ticket, err := tickets.Token(ctx)
@@ -56,5 +56,3 @@ func signPage(ctx context.Context, tickets TokenSource, pageURL string) (int64, 
 	timestamp, nonce := time.Now().Unix(), rand.Text()
 	return timestamp, nonce, jssign.Sign(ticket.Value.Reveal(), nonce, timestamp, pageURL), nil
 }
-
-func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }

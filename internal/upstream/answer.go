@@ -124,10 +124,8 @@ func Pause(ctx context.Context, tries int) bool {
 
 // Sleep waits for d, and reports whether ctx lasted.
 func Sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

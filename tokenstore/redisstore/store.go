@@ -17,6 +17,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -73,10 +74,7 @@ type Store struct {
 // and to close. All keys begin with prefix, which must hold no braces; ""
 // means "wecom:". New does no I/O.
 func New(client redis.UniversalClient, prefix string) *Store {
-	if prefix == "" {
-		prefix = defaultPrefix
-	}
-	return &Store{client: client, prefix: prefix}
+	return &Store{client: client, prefix: cmp.Or(prefix, defaultPrefix)}
 }
 
 var errNoClient = errors.New("redisstore: no client: use New")
@@ -238,10 +236,8 @@ func (l lock) release() {
 func pause(ctx context.Context) error {
 	var jitter [1]byte
 	_, _ = rand.Read(jitter[:]) // never fails
-	t := time.NewTimer(pollEvery/2 + pollEvery*time.Duration(jitter[0])/256)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(pollEvery/2 + pollEvery*time.Duration(jitter[0])/256):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -104,7 +104,9 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 		return wecom.Token{}, fmt.Errorf("sqlitestore: lock: %w", err)
 	}
 
-	t, err := s.call(ctx, l, current, fn)
+	fnCtx, cancel := context.WithDeadline(ctx, l.taken.Add(fnTimeout))
+	defer cancel()
+	t, err := fn(fnCtx, current)
 	if err != nil {
 		return wecom.Token{}, err
 	}
@@ -144,12 +146,6 @@ func (s *Store) acquire(ctx context.Context, l *lock) (current wecom.Token, err 
 			return wecom.Token{}, ctx.Err()
 		}
 	}
-}
-
-func (s *Store) call(ctx context.Context, l lock, current wecom.Token, fn func(context.Context, wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
-	ctx, cancel := context.WithDeadline(ctx, l.taken.Add(fnTimeout))
-	defer cancel()
-	return fn(ctx, current)
 }
 
 func (s *Store) write(ctx context.Context, f func(context.Context, querier) error) error {
