@@ -26,19 +26,19 @@ const (
 	maxWaiting = 1000
 )
 
-// WeCom locks a corp's IP address for an hour after some 2,000 wrong calls in an
-// hour. A process may send as many as these at once, and then one in failurePace:
-// 660 in the worst hour, so that three replicas stay below that number. Nothing
-// counts the failures of a whole fleet: a session store of scs has no counter, and
-// it would have to be asked at each sign-in. See docs/deployment.md.
+// WeCom locks a corp's IP address for an hour after some 2,000 wrong calls in an hour. A
+// process may send this many at once, and then one each failurePace: 660 in the worst hour,
+// so that three replicas stay below that number. Failures are not counted across a fleet:
+// a session store of scs has no counter, and it would have to be asked at each sign-in.
+// See docs/deployment.md.
 const (
 	failurePace = 12 * time.Second
 
 	failuresPerClient  = 120
 	failuresPerBrowser = 12 // that has a mark
 
-	// What is between these two is left for browsers that have a mark, so that people
-	// who signed in before still can while somebody makes up codes.
+	// The difference is reserved for browsers that have a mark, so that people who signed in
+	// before still can while somebody sends made-up codes.
 	failuresUnmarked = 240
 	failuresInAll    = 360
 )
@@ -46,9 +46,8 @@ const (
 // errAttemptUsed says that an attempt was exchanged more than outcomeShared ago.
 var errAttemptUsed = errors.New("the attempt was used before")
 
-// exchanges makes one sign-in of many deliveries of one callback: browsers,
-// proxies and WeCom's web-views send it twice. It limits those that fail. Only
-// timeout has to be set.
+// exchanges turns several deliveries of one callback into one sign-in: browsers, proxies and
+// WeCom's web-views send it twice. It limits those that fail. Only timeout must be set.
 type exchanges struct {
 	timeout  time.Duration // of a whole sign-in, half of which may pass before the code is sent
 	mu       sync.Mutex
@@ -60,8 +59,8 @@ type exchanges struct {
 	freed   chan struct{} // closed when an exchange ends; nil if nobody waits for that
 	waiting int
 
-	// The platform asked for a pause. When it is over, one exchange at a time goes
-	// on until one is answered in another way.
+	// Set when the platform asked for a pause. After the pause, exchanges run one at a time
+	// until one is answered in another way.
 	pause       error
 	pausedUntil time.Time
 }
@@ -84,14 +83,14 @@ type outcome struct {
 	good  bool // the code named somebody, whatever came of the sign-in
 }
 
-// A caller is whom a failed exchange is counted against.
+// A caller is the browser or client that a failed exchange is counted against.
 type caller struct {
 	name   string
 	marked bool
 }
 
-// A tally counts one caller's exchanges. Those under way count as failed until
-// they prove good: many at once would pass a limit that counts afterwards.
+// A tally counts one caller's exchanges. Those in progress count as failed until they prove
+// good: otherwise many at once would slip past the limit.
 type tally struct {
 	running int
 	until   time.Time // when the last failure is forgiven, one each failurePace
@@ -108,9 +107,9 @@ func (t *tally) fail(now time.Time) {
 	t.until = t.until.Add(failurePace)
 }
 
-// do runs sign for the attempt, once, and returns its outcome to everybody who
-// asks within outcomeShared. sign has a deadline of its own: a browser that
-// leaves takes nobody with it. The caller must have checked that the browser holds the attempt's cookie.
+// do runs sign for the attempt, once, and returns its outcome to every caller within
+// outcomeShared. sign has a deadline of its own, so a browser that leaves does not end it for
+// the others. The caller must have checked that the browser holds the attempt's cookie.
 func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by caller, sign func(context.Context) (outcome, error)) (session, error) {
 	began := time.Now()
 	timeout := time.NewTimer(x.timeout / 2)
@@ -147,14 +146,13 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by ca
 		return e.fresh, e.err
 	case <-ctx.Done():
 		return session{}, ctx.Err()
-	case <-timeout.C: // a Provider or an Authorizer that does not heed its context
-		return session{}, fmt.Errorf("the sign-in goes on after its deadline: %w", context.DeadlineExceeded)
+	case <-timeout.C: // a Provider or an Authorizer ignores its context
+		return session{}, fmt.Errorf("the sign-in ignores its deadline: %w", context.DeadlineExceeded)
 	}
 }
 
-// join returns the attempt's exchange, which is e if e is the first: then the
-// caller has to run it. If there is no room for it now, it returns a channel to
-// wait for, and the caller has to leave.
+// join returns the attempt's exchange. If that is e, the caller must run it. If there is no
+// room now, it returns a channel to wait for instead, and the caller counts as waiting.
 func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, err error) {
 	now := time.Now()
 	x.mu.Lock()
@@ -214,7 +212,7 @@ func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, er
 	return wait || own.failed(now)+own.running >= ownLimit || x.all.failed(now)+x.all.running >= limit, nil
 }
 
-// errBusy says that too many others sign in.
+// errBusy says that too many people sign in at the same time.
 func errBusy() error {
 	return newFailure("busy", errors.New("too many sign-ins at the same time"))
 }
@@ -228,8 +226,8 @@ func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, si
 	})
 }
 
-// end counts everything as failed that did not prove good. Of a code that was
-// not sent nothing is remembered.
+// end counts every exchange as failed that did not prove good. It forgets a code that was not
+// sent.
 func (x *exchanges) end(e *exchange, o outcome, err error) {
 	now := time.Now()
 	x.mu.Lock()
@@ -272,7 +270,7 @@ func (x *exchanges) pauseFor(good bool, err error, now time.Time) {
 	}
 }
 
-// unsent says that certainly nothing of the code was sent.
+// unsent reports whether the code was certainly not sent.
 func unsent(err error) bool {
 	var noToken *tokenError
 	if errors.As(err, &noToken) {
@@ -282,8 +280,9 @@ func unsent(err error) bool {
 	return errors.As(err, &failed) && !failed.Sent()
 }
 
-// clientOf names the client for the limit on failed sign-ins: the peer, or what
-// the nearest trusted proxy says of it. Of IPv6 the /64 counts, which is one customer.
+// clientOf names the client for the limit on failed sign-ins: the peer's address, or the one
+// that the nearest trusted proxy forwards. Of an IPv6 address the /64 counts, which is one
+// customer.
 func clientOf(r *http.Request, trusted []netip.Prefix) string {
 	addr, err := addrOf(r.RemoteAddr)
 	if err != nil {
@@ -306,7 +305,7 @@ func clientOf(r *http.Request, trusted []netip.Prefix) string {
 	return addr.String()
 }
 
-// addrOf reads an address with or without a port: some proxies write one.
+// addrOf parses an address with or without a port: some proxies append one.
 func addrOf(s string) (netip.Addr, error) {
 	if p, err := netip.ParseAddrPort(s); err == nil {
 		return p.Addr().Unmap(), nil

@@ -9,14 +9,13 @@ import (
 	"github.com/wecomauth/wecom/internal/forget"
 )
 
-// memoryStore is the default store of sessions. Its methods are those of an
-// scs.Store; keys are tokenLen bytes long. It runs no goroutine: each write
-// examines a few rows in turn and removes those that have ended.
+// memoryStore is the default session store, an scs.Store. Keys are tokenLen bytes long. It runs
+// no goroutine: each write examines a few rows and removes those that have expired.
 //
-// A row is found by the hash of its key under a random seed, and keys are
-// compared only if their hashes are equal: the time that a look-up takes says
-// nothing about the keys that are stored. Of two keys with one hash, which is no
-// more likely than guessing 64 bits, the later replaces the earlier.
+// A row is found by the hash of its key under a random seed, and keys are compared only if their
+// hashes are equal, so the time of a look-up reveals nothing about the stored keys. Of two keys
+// with the same hash, which is no more likely than guessing 64 bits, the later replaces the
+// earlier.
 type memoryStore struct {
 	seed maphash.Seed
 
@@ -26,7 +25,7 @@ type memoryStore struct {
 
 type memoryRow struct {
 	key [tokenLen]byte
-	id  *Identity // what row says if it is a session's, decoded once for all requests
+	id  *Identity // decoded from row once for all requests; nil if it is not a session's
 	row []byte
 }
 

@@ -11,7 +11,7 @@ type session struct {
 	id      *Identity // never modified: requests share it
 	token   string
 	expires time.Time
-	ended   bool // the browser named a session, but that is over or unknown
+	ended   bool // the browser sent a token, but its session has ended or is unknown
 }
 
 func (s session) live() bool { return s.token != "" }
@@ -19,16 +19,16 @@ func (s session) live() bool { return s.token != "" }
 // tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
 const tokenLen = 43
 
-// A session's row is written by hand, not by gob or JSON: it is read on every
-// signed-in request, and it must be readable after an upgrade. Version 1:
+// A session's row is encoded by hand, not by gob or JSON: it is read on every signed-in request
+// and must stay readable after an upgrade. Version 1:
 //
 //	version byte, authenticated and expires (Unix nanoseconds, 8 bytes each),
 //	the identity's strings, each with its length before it, in rowFields' order,
 //	the number of departments and each of them,
 //	the device id like the strings, if there is one, CRC-32C of all that
 //
-// The checksum keeps a flipped bit from naming another person. It is no signature:
-// anyone who can write to the store can sign in as anybody anyway.
+// The checksum keeps a flipped bit from naming another person. It is not a signature: anyone
+// who can write to the store can sign in as anybody anyway.
 const rowVersion = 1
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
@@ -61,8 +61,8 @@ func encodeRow(s session) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
 }
 
-// decodeRow reads a row. ok is false for anything that encodeRow of this version does
-// not write: that is no session, and the person signs in again.
+// decodeRow reads a row. ok is false for anything that encodeRow of this version does not
+// write: there is no session then, and the person signs in again.
 func decodeRow(row []byte) (s session, ok bool) {
 	const head, tail = 1 + 8 + 8, 4
 	if len(row) < head+tail || row[0] != rowVersion {
@@ -76,7 +76,7 @@ func decodeRow(row []byte) (s session, ok bool) {
 	s.id.AuthenticatedAt = time.Unix(0, int64(binary.BigEndian.Uint64(row[1:])))
 	s.expires = time.Unix(0, int64(binary.BigEndian.Uint64(row[9:])))
 
-	text := string(body) // one allocation, of which all fields are parts
+	text := string(body) // one allocation, which all fields share
 	at := head
 	next := func() (field string, ok bool) {
 		n, size := binary.Uvarint(body[at:])

@@ -17,15 +17,15 @@ import (
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
-// A Token is an app's access token and the moment from which it must not be
-// used. The zero Token is no token.
+// A Token is an app's access token and the time from which it must not be used. The zero
+// Token is no token.
 type Token struct {
 	Value   Secret
 	Expires time.Time
 }
 
-// A TokenSource supplies the access token of one app. It is one app's: what it
-// returns must not depend on values in ctx, since it is cached and shared.
+// A TokenSource supplies the access token of one app. What it returns must not depend on
+// values in ctx, since tokens are cached and shared.
 //
 // Both methods must be safe for concurrent use.
 type TokenSource interface {
@@ -37,40 +37,38 @@ type TokenSource interface {
 	// Invalidate reports that WeCom refused rejected (errcode 40014 or 42001).
 	// It does no I/O. The next call of Token returns another token, or fetches
 	// one, but only if rejected is the token that the source would have
-	// returned: a report about an older one changes nothing. A source may pass
-	// over reports that come faster than it is willing to fetch.
+	// returned: a report about an older one changes nothing. A source may ignore
+	// reports that come faster than it is willing to fetch.
 	Invalidate(rejected Token)
 }
 
-// A TokenStore lets several processes share access tokens, so that a fleet
-// fetches each once. Keys are printable and hold no secret; a store may hash
-// them. Both methods must be safe for concurrent use, across processes too, and
-// return soon after ctx ends.
+// A TokenStore lets several processes share access tokens, so that a fleet fetches each once.
+// Keys are printable and hold no secret; a store may hash them. Both methods must be safe for
+// concurrent use, across processes too, and return soon after ctx ends.
 //
-// A store is an aid: if it fails, a source warns, keeps its token in memory and
-// fetches on its own. An error must not hold a token: it is logged.
+// A source works without its store: if the store fails, the source logs a warning, keeps its
+// token in memory and fetches by itself. An error must not contain a token: it is logged.
 type TokenStore interface {
 	// Load returns the token under key as it was stored, expired or not, and the
 	// zero Token if there is none or it cannot be read as one. An error means
 	// that the medium failed.
 	Load(ctx context.Context, key string) (Token, error)
 
-	// Update calls fn with the token under key while it holds the key's lock,
-	// stores what fn returns and returns that. current is the zero Token if there is none or it
-	// cannot be read. If fn returns an error, nothing is stored and that error
-	// is returned, wrapped or as it is. fn is called at most once. The lock is held
-	// by one caller of all processes; it outlives a fetch (fn may take 10 seconds), and
-	// that of a process that died is free again within 15 seconds.
-	// A token without a value is an error and is not stored.
-	// If fn's token could not be stored, Update returns it with an error.
+	// Update calls fn with the token under key while it holds the key's lock, stores what fn
+	// returns and returns that. current is the zero Token if there is none or it cannot be
+	// read. If fn returns an error, nothing is stored and that error is returned, wrapped or as
+	// it is. fn is called at most once. One caller in all processes holds the lock; it outlives
+	// a fetch (fn may take 10 seconds), and the lock of a process that died is free again
+	// within 15 seconds. A token without a value is an error and is not stored. If fn's token
+	// could not be stored, Update returns it with an error.
 	Update(ctx context.Context, key string, fn func(ctx context.Context, current Token) (Token, error)) (Token, error)
 }
 
 const (
 	fetchTimeout = 10 * time.Second
 	storeTimeout = 2 * time.Second // for a read, and for a write once the lock is held
-	// lockTimeout leaves room for one more fetch after the 15 seconds in which a
-	// dead holder's lock becomes free, or all who waited for it would fetch.
+	// lockTimeout leaves room for one more fetch after the 15 seconds in which a dead holder's
+	// lock becomes free; otherwise every waiting process would fetch.
 	lockTimeout = 20 * time.Second
 
 	minTokenLife = time.Minute
@@ -80,44 +78,41 @@ const (
 	maxBackoff = 30 * time.Second
 	maxPause   = time.Hour // as long as WeCom locks an IP address out
 
-	maxReports   = 3 // that are acted upon in a reportWindow
+	maxReports   = 3 // that have an effect within a reportWindow
 	reportWindow = time.Minute
 )
 
-// NewTokenSource returns a source that caches what fetch returns: an access
-// token of WeCom or Weixin, a ticket, or whatever has a value and a life.
+// NewTokenSource returns a source that caches what fetch returns: an access token of WeCom or
+// Weixin, a ticket, or anything else with a value and a lifetime.
 //
-// A cached token is returned at once. Otherwise fetch runs once for all callers,
-// in no caller's context and for at most 10 seconds; each caller stops waiting when
-// its own context ends. When 90 to 95 percent of its life are over, the next
-// call starts a refresh in the background; until that works, the token
-// serves to its end.
+// A cached token is returned at once. Otherwise fetch runs once for all callers, in no caller's
+// context and for at most 10 seconds; each caller stops waiting when its own context ends. When
+// 90 to 95 percent of the token's lifetime have passed, the next call starts a refresh in the
+// background; until a refresh succeeds, the token is used until it expires.
 //
-// fetch must return soon after ctx ends. rejected is the token that was reported to Invalidate since
-// the last refresh that worked, for sources that must pass the report on; else
-// it is the zero Token. A token without a value is an error. A life
-// is counted from the start of the fetch and by the monotonic clock, if Expires was
-// computed from time.Now; less than a minute (also a zero Expires) counts as a
-// minute, more than two hours as two hours. A panic is an error.
+// fetch must return soon after ctx ends. rejected is the token that was reported to Invalidate
+// since the last successful refresh, for sources that must pass the report on; otherwise it is
+// the zero Token. A token without a value is an error. The lifetime counts from the start of the
+// fetch, by the monotonic clock if Expires was computed from time.Now; less than a minute (also
+// a zero Expires) counts as a minute, more than two hours as two hours. A panic is an error.
 //
-// After an error, fetch is not called for 0.2 seconds, doubling up to 30, give or take
-// a quarter. If the error or one that it wraps has a method
-// RetryAfter() time.Duration, the pause is at least that, up to an hour. During
-// the pause, a caller for whom there is no token gets the same error at once.
+// After an error, fetch is not called for 0.2 seconds, doubling up to 30, give or take a
+// quarter. If the error or one that it wraps has a method RetryAfter() time.Duration, the pause
+// is at least that, up to an hour. During the pause, a call for which there is no token returns
+// the same error at once.
 //
-// Invalidate acts upon at most three reports a minute. Past that, the source keeps returning
-// the token that it has, and the caller sees WeCom's refusal. So one misuse
-// of a token, or a server that refuses all of them, cannot make it fetch without end.
+// At most three reports to Invalidate a minute have an effect. After that, the source keeps
+// returning the token that it has, and the caller sees WeCom's refusal. So neither one misused
+// token nor a server that refuses all of them can make it fetch endlessly.
 //
-// With a store, which may be nil, a token comes from there if there is one that has
-// more than a minute to live and was not reported; else fetch runs under the store's
-// lock for key, and the token is stored. A store that fails, panics, or takes
-// longer than 2 seconds (20 for the lock) is passed over, with a warning through
-// slog's default logger when it begins to fail. A stored token's life is counted
-// by the wall clock, up to two hours.
+// With a store, which may be nil, the source takes the store's token if that has more than a
+// minute left and was not reported; otherwise fetch runs under the store's lock for key, and the
+// token is stored. If the store fails, panics, or takes longer than 2 seconds (20 for the
+// lock), the source goes on without it, and logs a warning through slog's default logger when
+// it begins to fail. A stored token's lifetime counts by the wall clock, up to two hours.
 //
-// The source is safe for concurrent use. It starts no goroutine before the
-// first call of Token, and has none when no fetch is under way.
+// The source is safe for concurrent use. It starts no goroutine before the first call of Token,
+// and has none while no fetch is in progress.
 func NewTokenSource(key string, store TokenStore, fetch func(ctx context.Context, rejected Token) (Token, error)) TokenSource {
 	return &tokenSource{key: key, store: store, fetch: fetch, warn: slog.Warn}
 }
@@ -132,17 +127,17 @@ type tokenSource struct {
 
 	mu       sync.Mutex // held for no I/O
 	flight   *tokenFlight
-	rejected Token         // reported since the last refresh that worked
+	rejected Token         // reported since the last successful refresh
 	reports  []tokenReport // oldest first
-	failures int           // since the last refresh that worked
+	failures int           // since the last successful refresh
 	lastErr  error
 	retryAt  time.Time
 
-	storeDown bool // the flight's own: flights follow one another
+	storeDown bool // used by the flight alone: there is one at a time
 }
 
-// A cachedToken's times have the monotonic clock, which no step of the host's
-// clock moves.
+// A cachedToken's times are of the monotonic clock: setting the host's clock does not move
+// them.
 type cachedToken struct {
 	Token
 	early time.Time // when to refresh
@@ -156,7 +151,7 @@ func newCachedToken(value Secret, since time.Time, life time.Duration) *cachedTo
 	}
 }
 
-// left is how long the token still serves; not positive for none.
+// left returns how long the token is still valid; it is not positive if there is no token.
 func (c *cachedToken) left() time.Duration {
 	if c == nil {
 		return 0
@@ -197,9 +192,8 @@ func (s *tokenSource) Token(ctx context.Context) (Token, error) {
 	}
 }
 
-// join starts a flight if one is due and returns what the caller gets: the
-// cached token while it serves, or else the flight to wait for, or else the
-// error of the last one.
+// join starts a flight if one is due and returns what the caller gets: the cached token while
+// it is valid, otherwise the flight to wait for, otherwise the error of the last one.
 func (s *tokenSource) join() (*cachedToken, *tokenFlight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,7 +216,7 @@ func (s *tokenSource) Invalidate(rejected Token) {
 	if c == nil || !c.equal(rejected) {
 		return
 	}
-	// A reported token is remembered for as long as a store might still hold it.
+	// A reported token is remembered for as long as a store may hold it.
 	s.reports = slices.DeleteFunc(s.reports, func(r tokenReport) bool { return time.Since(r.at) > maxTokenLife })
 	if n := len(s.reports); n >= maxReports && time.Since(s.reports[n-maxReports].at) < reportWindow {
 		return
@@ -253,13 +247,13 @@ func (s *tokenSource) fly(f *tokenFlight, held *cachedToken, rejected Token) {
 	close(f.done)
 
 	if stale { // else the callers have the error
-		s.log("wecom: refreshing a token failed; the one at hand serves on", err)
+		s.log("wecom: refreshing a token failed; the current one stays in use", err)
 	}
 }
 
-// refresh takes a token from the store, or fetches one under its lock, or
-// without a store's help. The read tells in two seconds whether the store is
-// there at all, and most processes of a fleet need no more than it.
+// refresh takes a token from the store, or fetches one under its lock, or without a store. The
+// read shows within two seconds whether the store works at all, and is all that most processes
+// of a fleet need.
 func (s *tokenSource) refresh(held *cachedToken, rejected Token) (*cachedToken, error) {
 	if s.store == nil {
 		return s.renew(rejected)
@@ -278,11 +272,11 @@ func (s *tokenSource) refresh(held *cachedToken, rejected Token) (*cachedToken, 
 	return s.update(held, rejected)
 }
 
-// update refreshes under the store's lock. Only what happens inside the lock counts as
-// the result; what Update returns beside it tells whether it was stored.
+// update refreshes under the store's lock. The result is what fn got inside the lock; what
+// Update returns only tells whether it was stored.
 func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, error) {
 	var (
-		claimed atomic.Bool // by Update's fn, or by us when we give up on it
+		claimed atomic.Bool // by Update's fn, or by us once we stop waiting for it
 		fetched = make(chan struct{})
 		c       *cachedToken // c and err are set before fetched is closed
 		err     error
@@ -331,8 +325,8 @@ func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, e
 	return c, nil
 }
 
-// withoutToken rids a store's error of the token that it was given: some quote the
-// command that failed.
+// withoutToken removes the token from a store's error: some stores quote the command that
+// failed.
 func withoutToken(err error, t Token) error {
 	if err == nil || !strings.Contains(err.Error(), t.Value.Reveal()) {
 		return err
@@ -340,8 +334,8 @@ func withoutToken(err error, t Token) error {
 	return errors.New(upstream.Hidden{t.Value.Reveal()}.Clean(err.Error(), 300))
 }
 
-// adopt returns a stored token if it is worth having: not the one at hand, not
-// reported, and with more life than what there is.
+// adopt returns a stored token if it is better than held: another one, not reported, and with
+// more time left.
 func (s *tokenSource) adopt(current Token, held *cachedToken) *cachedToken {
 	life := time.Until(current.Expires.Round(0)) // by the wall clock, like the writer's
 	if current.Value.Reveal() == "" || life <= max(minTokenLife, held.left()) || held != nil && held.equal(current) {
@@ -369,16 +363,16 @@ func (s *tokenSource) renew(rejected Token) (*cachedToken, error) {
 	return newCachedToken(t.Value, start, t.Expires.Sub(start)), nil
 }
 
-// storeResult warns once per episode: when the store fails that worked before.
+// storeResult logs a warning when a store that worked before fails.
 func (s *tokenSource) storeResult(err error) {
 	if err != nil && !s.storeDown {
-		s.log("wecom: token store failed; going on without it", err)
+		s.log("wecom: the token store failed; continuing without it", err)
 	}
 	s.storeDown = err != nil
 }
 
-// guard runs f, which is not ours, for at most limit. The error of a panic shows no
-// stack, since callers get it: the stack is logged.
+// guard runs f, which is the program's, for at most limit. A panic becomes an error without a
+// stack, since callers see it; the stack is logged.
 func (s *tokenSource) guard(what string, limit time.Duration, f func(context.Context) (Token, error)) (Token, error) {
 	t, err := foreign.Within(context.Background(), limit, "wecom: "+what, f)
 	var p *foreign.Panic
@@ -389,13 +383,13 @@ func (s *tokenSource) guard(what string, limit time.Duration, f func(context.Con
 	return t, err
 }
 
-// log warns. A logger that panics must not strand the callers of a flight.
+// log logs a warning. A logger that panics must not leave the callers of a flight waiting.
 func (s *tokenSource) log(msg string, err error) {
 	defer func() { _ = recover() }()
 	s.warn(msg, "token", s.key, "error", err)
 }
 
-// pauseOf returns the pause that err asks for. Its type is not ours and may panic.
+// pauseOf returns the pause that err asks for. The method is not ours and may panic.
 func pauseOf(err error) (pause time.Duration) {
 	defer func() { _ = recover() }()
 	var e interface{ RetryAfter() time.Duration }

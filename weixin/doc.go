@@ -14,10 +14,10 @@
 //	})
 //	http.Handle("/", customers.Handler(shop))
 //
-// Everything else is as with WeCom: attempts and state, sessions, failures,
-// authorizers. A person has an openid, which is theirs in this one app, and perhaps
-// a unionid, which is theirs in all apps of one Open Platform account; there is never a user id.
-// Match people across a website and an official account by UnionID.
+// Everything else works as with WeCom: attempts and state, sessions, failures, authorizers. A
+// person has an openid, which identifies them in this one app, and perhaps a unionid, which
+// identifies them in all apps of one Open Platform account; there is never a user id. Match people
+// across a website and an official account by UnionID.
 //
 // # Staff and customers on one site
 //
@@ -30,6 +30,6 @@
 // # Tokens
 //
 // There are two kinds. A person's own tokens ([UserToken]) come from a sign-in and never leave the
-// server; Options.OnToken hands them to the program. An official account's token is like a WeCom app's, and
-// [OfficialAccount.Client] keeps it and calls any API with it.
+// server; Options.OnToken passes them to the program. An official account's token is like a WeCom
+// app's: [OfficialAccount.Client] keeps it and calls any API with it.
 package weixin

@@ -13,34 +13,33 @@ import (
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
-// Options say everything about a [Website] or an [OfficialAccount]. Use keyed
-// literals. They are copied.
+// Options describes a [Website] or an [OfficialAccount]. Use keyed literals. It is copied.
 type Options struct {
 	// AppID is the app's or account's AppID: wx and 16 hexadecimal digits.
 	AppID string
 	// Secret is its AppSecret.
 	Secret wecom.Secret
 
-	// Profile fills the identity's Name and AvatarURL, by one more call to
-	// Weixin. If that fails, the sign-in goes on without (a warning is logged). An official
-	// account then asks the person for consent (snsapi_userinfo), and only then is
-	// there a unionid; without, it signs people in silently (snsapi_base). Default: off.
+	// Profile fills the identity's Name and AvatarURL with one more call to Weixin. If the call
+	// fails, the sign-in continues without them (a warning is logged). With Profile, an
+	// official account asks the person for consent (snsapi_userinfo), and only then is there a
+	// unionid; without it, people are signed in silently (snsapi_base). Default: off.
 	Profile bool
 
-	// OnToken, if set, gets the person's own tokens at each sign-in, before it
-	// is known whether Authorize lets the person in. Keep them on the server; ctx bounds the whole
+	// OnToken, if set, is called with the person's own tokens at each sign-in, before Authorize
+	// decides whether the person may sign in. Keep them on the server; ctx bounds the whole
 	// sign-in. It must be safe for concurrent use.
 	OnToken func(ctx context.Context, id wecom.Identity, token UserToken)
 
-	// ClassicToken gets an official account's access token from cgi-bin/token
-	// instead of cgi-bin/stable_token: there each fetch makes the token before useless
-	// within five minutes, so that everything that uses the account has to share one by
-	// TokenStore or TokenSource. Default: the stable one, which does not care.
+	// ClassicToken gets an official account's access token from cgi-bin/token instead of
+	// cgi-bin/stable_token. There, each fetch invalidates the previous token within five minutes, so
+	// every program that uses the account must share one token through TokenStore or
+	// TokenSource. Default: the stable token, which needs no sharing.
 	ClassicToken bool
 	// TokenStore shares an official account's token with other processes. Default: none.
 	TokenStore wecom.TokenStore
-	// TokenSource supplies an official account's token instead of a source made
-	// from AppID and Secret: that of a central token server, for example.
+	// TokenSource supplies an official account's token in place of a source made from AppID and
+	// Secret: a central token server, for example.
 	TokenSource wecom.TokenSource
 
 	// Endpoints replaces Tencent's hosts. Default: the public ones.
@@ -52,8 +51,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Endpoints are the addresses that the package talks to or sends browsers to. An
-// empty field is Weixin's own. http is accepted for loopback only.
+// Endpoints are the addresses that the package calls or sends browsers to. An empty field means
+// Weixin's own. http is accepted for loopback only.
 type Endpoints struct {
 	// API is the base URL of the server API. Default: https://api.weixin.qq.com
 	API string
@@ -61,7 +60,7 @@ type Endpoints struct {
 	Pages string
 }
 
-// appIDForm is wider than what Weixin gives out, for fakes and proxies.
+// appIDForm allows more than Weixin issues, for fakes and proxies.
 var appIDForm = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
 
 // check checks what both kinds of app use of o.

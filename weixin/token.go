@@ -19,8 +19,8 @@ const (
 	forcedApart = 30 * time.Second
 )
 
-// newTokenSource returns the source of an official account's token. The two
-// kinds of token know nothing of one another, so neither do their keys.
+// newTokenSource returns the source of an official account's token. The two kinds of token are
+// independent, and so are their keys in the store.
 func newTokenSource(a *app) wecom.TokenSource {
 	kind, fetch := "stable", (&stableToken{app: a}).fetch
 	if a.o.ClassicToken {
@@ -29,22 +29,22 @@ func newTokenSource(a *app) wecom.TokenSource {
 	return wecom.NewTokenSource(tokenkey.Of(errcode.Weixin, kind, a.o.AppID, a.o.Secret.Reveal()), a.o.TokenStore, fetch)
 }
 
-// fetchClassic asks cgi-bin/token, which makes the token before useless, at once or
-// within five minutes. Calls with that one are refused, and find the new one in the store.
+// fetchClassic asks cgi-bin/token, which invalidates the previous token at once or within five
+// minutes. Processes that still use that one are refused, and then find the new one in the store.
 func (a *app) fetchClassic(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
 	return a.fetch(ctx, http.MethodGet, "token", url.Values{
 		"grant_type": {"client_credential"}, "appid": {a.o.AppID}, "secret": {a.o.Secret.Reveal()},
 	}, nil)
 }
 
-// A stableToken asks cgi-bin/stable_token, which gives everybody the same token.
+// A stableToken asks cgi-bin/stable_token, which returns the same token to every process.
 type stableToken struct {
 	app    *app
 	mu     sync.Mutex
 	forced []time.Time // of the last day, oldest first
 }
 
-// fetch has the token replaced only if Weixin still gives out the one that it refused.
+// fetch forces a new token only if Weixin still returns the one that it refused.
 func (s *stableToken) fetch(ctx context.Context, rejected wecom.Token) (wecom.Token, error) {
 	token, err := s.ask(ctx, false)
 	if err != nil || rejected.Value.Reveal() == "" || token.Value.Reveal() != rejected.Value.Reveal() || !s.mayForce() {
@@ -52,7 +52,7 @@ func (s *stableToken) fetch(ctx context.Context, rejected wecom.Token) (wecom.To
 	}
 	fresh, err := s.ask(ctx, true)
 	if errcode.ClassOf(err) == errcode.Limited {
-		return token, nil // others of this account have used the day's up
+		return token, nil // other processes have used up the day's replacements
 	}
 	return fresh, err
 }
@@ -66,7 +66,7 @@ func (s *stableToken) ask(ctx context.Context, force bool) (wecom.Token, error) 
 	}{"client_credential", s.app.o.AppID, s.app.o.Secret.Reveal(), force})
 }
 
-// mayForce keeps this process within Weixin's limits.
+// mayForce reports whether this process may force a new token, within Weixin's limits.
 func (s *stableToken) mayForce() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

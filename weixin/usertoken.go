@@ -23,14 +23,14 @@ const (
 	opUserInfo = "/sns/userinfo"
 )
 
-// A UserToken is what Weixin gave for a person's sign-in: tokens that let the
-// program read about this one person. Nothing of it belongs into a browser; the tokens show as
-// [REDACTED] wherever they are printed, and a program that stores them calls Reveal.
+// A UserToken is what Weixin returns for a person's sign-in: tokens with which the program can
+// read about this one person. No part of it belongs in a browser. The tokens print as
+// [REDACTED]; a program that stores them calls Reveal.
 type UserToken struct {
-	// AccessToken serves until Expires, two hours after the sign-in or the last Refresh.
+	// AccessToken is valid until Expires, two hours after the sign-in or the last Refresh.
 	AccessToken wecom.Secret
 	Expires     time.Time
-	// RefreshToken serves for 30 days from the sign-in and cannot be renewed.
+	// RefreshToken is valid for 30 days from the sign-in and cannot be renewed.
 	RefreshToken wecom.Secret
 
 	// OpenID names the person in this app.
@@ -40,16 +40,16 @@ type UserToken struct {
 	UnionID string
 	// Scopes are what the person granted, such as snsapi_login.
 	Scopes []string
-	// Snapshot says that a page was opened in snapshot mode: this person does not exist.
+	// Snapshot reports that the page was opened in snapshot mode: this person does not exist.
 	Snapshot bool
 }
 
-// A User is what Weixin says about a person. Recent answers leave place and sex empty.
+// A User is what Weixin returns about a person. Recent answers leave place and sex empty.
 type User struct {
 	OpenID  string `json:"open_id"`
 	UnionID string `json:"union_id,omitempty"`
-	// Name is the nickname, which the person may change at any time: UTF-8, without control
-	// characters, what was not valid replaced.
+	// Name is the nickname, which the person may change at any time. It is valid UTF-8 without
+	// control characters; invalid bytes were replaced.
 	Name      string `json:"name"`
 	AvatarURL string `json:"avatar_url,omitempty"`
 	// Sex is 1 for male, 2 for female, 0 for unknown.
@@ -60,10 +60,10 @@ type User struct {
 	Privileges []string `json:"privileges,omitempty"`
 }
 
-// Exchange gives the code for the person's tokens (sns/oauth2/access_token), for
-// programs that do so without a middleware. The code is sent at most once, or once
-// more each time that Weixin says that it is busy. If a fresh sign-in can succeed, the
-// error wraps [wecom.ErrStartOver]; if Weixin refused, it wraps a *[wecom.APIError].
+// Exchange exchanges the code for the person's tokens (sns/oauth2/access_token), for programs
+// without a middleware. The code is sent once, and again only while Weixin answers that it is
+// busy, three times in all. If a fresh sign-in can succeed, the error wraps
+// [wecom.ErrStartOver]; if Weixin refused, it wraps a *[wecom.APIError].
 func (a *app) Exchange(ctx context.Context, code string) (UserToken, error) {
 	if a == nil {
 		return UserToken{}, errZero
@@ -80,10 +80,9 @@ func (a *app) Exchange(ctx context.Context, code string) (UserToken, error) {
 	return token, err
 }
 
-// Refresh returns t with a new access token, or with the same one and a new life if
-// that still serves (sns/oauth2/refresh_token). An error that wraps
-// [wecom.ErrStartOver] says that the refresh token has ended: the person has to sign
-// in again.
+// Refresh returns t with a new access token, or with the same one and a new expiry if that is
+// still valid (sns/oauth2/refresh_token). An error that wraps [wecom.ErrStartOver] means that the
+// refresh token is no longer valid: the person has to sign in again.
 func (a *app) Refresh(ctx context.Context, t UserToken) (UserToken, error) {
 	if a == nil {
 		return UserToken{}, errZero
@@ -104,8 +103,8 @@ func (a *app) Refresh(ctx context.Context, t UserToken) (UserToken, error) {
 	return fresh, nil
 }
 
-// Validate asks Weixin whether t's access token still serves (sns/auth). An
-// error means that it could not tell.
+// Validate asks Weixin whether t's access token is still valid (sns/auth). An error means that
+// it could not tell.
 func (a *app) Validate(ctx context.Context, t UserToken) (bool, error) {
 	_, err := a.call(ctx, t.AccessToken, http.MethodGet, "/sns/auth", url.Values{"openid": {t.OpenID}}, nil)
 	var refused *wecom.APIError
@@ -135,7 +134,7 @@ func (a *app) UserInfo(ctx context.Context, t UserToken) (User, error) {
 		return User{}, unreadable(opUserInfo, err)
 	}
 	u := User{OpenID: openID, UnionID: unionID, Name: name, AvatarURL: avatarURL(avatar)}
-	// What is left only decorates: a value of the wrong type is none.
+	// The remaining fields are only shown: a value of the wrong type is left out.
 	sex, _, _ := answer.Int("sex")
 	u.Sex = int(sex)
 	u.Country, _ = text(answer, "country")
@@ -194,11 +193,11 @@ func optionalID(answer jsonx.Object, name string, err error) (string, error) {
 func isID(s string) bool { return len(s) <= maxID && upstream.IsToken(s) }
 
 const (
-	maxText = 256  // runes: some times what Weixin lets anybody enter
+	maxText = 256  // runes: several times what Weixin lets people enter
 	maxURL  = 1024 // bytes
 )
 
-// text returns a string that people wrote, fit to be shown.
+// text returns what a person entered, fit to be shown.
 func text(answer jsonx.Object, name string) (string, error) {
 	s, _, err := answer.String(name)
 	if err != nil {
@@ -213,7 +212,7 @@ func text(answer jsonx.Object, name string) (string, error) {
 	return strings.TrimSpace(string(runes[:min(len(runes), maxText)])), nil
 }
 
-// avatarURL leaves nothing but an address of a picture.
+// avatarURL returns raw if it can be the address of a picture, and "" otherwise.
 func avatarURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || len(raw) > maxURL || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
