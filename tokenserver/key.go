@@ -14,11 +14,11 @@ const (
 	maxKey = 512
 )
 
-// GenerateKey returns a new key of 32 random bytes, as 64 hex digits for
-// [SourceConfig], and its SHA-256 for [Client]. It shows in neither of the two whose it is.
+// GenerateKey returns a new key of 32 random bytes, as 64 hex digits for [SourceConfig], and its
+// SHA-256 for [Client]. Neither shows which client it belongs to.
 //
-// A key from elsewhere must be random, too: a hash does not protect a password.
-// Its SHA-256 is what printf %s "$KEY" | sha256sum prints.
+// A key from elsewhere must be random, too: a hash does not protect a password. Its SHA-256 is
+// what printf %s "$KEY" | sha256sum prints.
 func GenerateKey() (key wecom.Secret, keySHA256 string) {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails

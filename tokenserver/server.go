@@ -27,37 +27,37 @@ const (
 	maxBody = 4 << 10
 	maxName = 128 // bytes of a client's or an app's name
 
-	// maxWait is how long a request waits for a fetch: a little less than a Source
-	// waits for the answer, so that it hears why there is none.
+	// maxWait is how long a request waits for a fetch: a little less than a Source waits for the
+	// answer, so that the Source learns why there is none.
 	maxWait = 4 * time.Second
 
-	// reportPause is the time between two fetches that reports cause.
+	// reportPause is the shortest time between two fetches that reports cause.
 	reportPause = time.Minute
 
 	maxRetryAfter     = time.Minute // asking this server is cheap, unlike asking WeCom
 	defaultRetryAfter = 2 * time.Second
 
-	// assumedLife is that of a token whose source does not say when it ends.
+	// assumedLife is the lifetime of a token whose source does not say when it expires.
 	assumedLife = time.Minute
 )
 
 // A Config says which tokens a [Server] hands out, and to whom.
 type Config struct {
-	// Apps are the sources of the tokens by the names under which clients ask
-	// for them: up to 128 bytes without control characters. A [wecom.Client] is
-	// a source; give it a wecom.Options.TokenStore, or every restart fetches.
+	// Apps are the sources of the tokens, by the names under which clients ask for them: up to
+	// 128 bytes without control characters. A [wecom.Client] is a source; give it a
+	// wecom.Options.TokenStore, or every restart fetches.
 	Apps map[string]wecom.TokenSource
 	// Clients are the services that may ask.
 	Clients []Client
-	// Logger gets a line for each request: the client's name, the app, the
-	// outcome; never a key or a token. Default: slog.Default().
+	// Logger gets one line for each request, with the client's name, the app and the outcome,
+	// and never a key or a token. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// A Client is a service that may ask for tokens. To change its key, list it
-// twice for a while.
+// A Client is a service that may ask for tokens. To change its key, list it twice for a while,
+// once with each key.
 type Client struct {
-	// Name is what logs call it, up to 128 bytes without control characters.
+	// Name names it in the log, up to 128 bytes without control characters.
 	Name string
 	// KeySHA256 is the SHA-256 of its key in hex; see [GenerateKey].
 	KeySHA256 string
@@ -65,9 +65,9 @@ type Client struct {
 	Apps []string
 }
 
-// A Server hands out access tokens: see the package comment. Use [New]; the
-// zero Server refuses everybody. It is safe for concurrent use, ignores the request's
-// path, and starts no goroutine.
+// A Server hands out access tokens: see the package comment. Use [New]; the zero Server refuses
+// every request. It is safe for concurrent use, ignores the request's path, and starts no
+// goroutine.
 type Server struct {
 	apps    map[string]*app
 	clients []client
@@ -80,8 +80,8 @@ type client struct {
 	apps []string
 }
 
-// New returns the server for c, or an error that joins all mistakes in c (see [errors.Join]).
-// It copies c, but not the sources, and does no I/O.
+// New returns the server for c, or an error that lists every mistake in c (see [errors.Join]). It
+// copies c, but not the sources, and does no I/O.
 func New(c Config) (*Server, error) {
 	s := &Server{apps: map[string]*app{}, log: c.Logger}
 	var wrong config.Mistakes
@@ -289,19 +289,19 @@ func isHexSHA256(s string) bool {
 	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// An app is one source and the brake on what reports about its tokens cause.
+// An app is one source, and limits the fetches that reports about its tokens cause.
 type app struct {
 	source wecom.TokenSource
 
 	mu         sync.Mutex
 	acted      bool
-	lastReport time.Time   // that was acted upon
+	lastReport time.Time   // that had an effect
 	reported   wecom.Token // the zero Token once the source has another
 }
 
-// token returns the current token and what was done about the report, if there is one. Since
-// whoever reports holds the current token, comparing it is no brake: a service that
-// reports without end must not make us fetch without end.
+// token returns the current token and what was done about the report, if there is one. A client
+// that reports holds the current token, so comparing the two limits nothing: a service that
+// reports endlessly must not make us fetch endlessly.
 func (a *app) token(ctx context.Context, rejected string) (wecom.Token, string, error) {
 	t, err := a.source.Token(ctx)
 	if t, ok := a.doubted(t, err, rejected); ok {
@@ -314,8 +314,7 @@ func (a *app) token(ctx context.Context, rejected string) (wecom.Token, string, 
 		return t, "token_newer_than_reported", nil
 	}
 	outcome := a.report(t)
-	// Also if this report was passed over: another one about the same token may
-	// just have been acted upon.
+	// Even if this report had no effect: another one about the same token may just have had one.
 	next, err := a.source.Token(ctx)
 	if err == nil && hexSHA256(next.Value.Reveal()) != rejected {
 		outcome = "token_renewed"
@@ -323,8 +322,8 @@ func (a *app) token(ctx context.Context, rejected string) (wecom.Token, string, 
 	return next, outcome, err
 }
 
-// doubted returns the token that was reported, while the source has no other, for
-// clients that did not report it: the report may be false.
+// doubted returns the reported token while the source has no other, for clients that did not
+// report it: the report may be false.
 func (a *app) doubted(t wecom.Token, err error, rejected string) (reported wecom.Token, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -370,7 +369,8 @@ func (s *Server) logAnswer(r *http.Request, a answer, status int) {
 	cmp.Or(s.log, slog.Default()).LogAttrs(r.Context(), level, "wecom: token server", attrs...)
 }
 
-// pauseOf returns the pause that err asks for, cut to a minute. Its type is not ours and may panic.
+// pauseOf returns the pause that err asks for, a minute at most. The method is not ours and may
+// panic.
 func pauseOf(err error) (pause time.Duration) {
 	defer func() {
 		if recover() != nil {

@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// A wecom.TokenSource keeps nothing for less than a minute, so that what has less
-	// to live is not worth having, or it would be kept beyond its end. The server
-	// hands it out only while it gets the next one.
+	// A wecom.TokenSource keeps every token for at least a minute. One with less time left would
+	// be used after it has expired. The server hands out such a token only while it fetches
+	// the next one.
 	minLife    = time.Minute
 	minLifeAsk = 3 // times, a second apart
 
-	// dyingPause follows when that was not enough.
+	// dyingPause is the pause after these tries.
 	dyingPause = 5 * time.Second
 
-	// refusedPause follows a refusal that lasts until a person changes something.
+	// refusedPause is the pause after a refusal that lasts until a person changes something.
 	refusedPause = time.Minute
 )
 
-// A SourceConfig says where a [Source] gets its tokens. All fields but Transport are needed.
+// A SourceConfig says where a [Source] gets its tokens. All fields except Transport are required.
 type SourceConfig struct {
 	// URL is the server's: https, or http to a loopback address; without user,
 	// query and fragment.
@@ -39,21 +39,21 @@ type SourceConfig struct {
 	App string
 	// Key is this client's key: 32 to 512 printable ASCII characters without blanks.
 	Key wecom.Secret
-	// Transport makes the calls; TLS and proxies are its matter. It sees the key.
-	// Default: one of our own with verified TLS, and the environment's proxy.
+	// Transport makes the calls and decides about TLS and proxies. It sees the key. Default: one
+	// of our own, with verified TLS and the environment's proxy.
 	Transport http.RoundTripper
 }
 
-// A Source is a [wecom.TokenSource] that asks a [Server], with the cache, the shared flight and
-// the pauses of [wecom.NewTokenSource]. A call takes 5 seconds and 1 MiB at most
-// and follows no redirect; no error shows the key or a token. A report to
-// Invalidate travels to the server with the next call.
+// A Source is a [wecom.TokenSource] that asks a [Server], with the cache, the shared fetch and the
+// pauses of [wecom.NewTokenSource]. A call takes at most 5 seconds, reads at most 1 MiB and follows
+// no redirect; no error shows the key or a token. A report to Invalidate is sent to the server with
+// the next call.
 //
-// Use [NewSource]; the zero Source has no token. It is safe for concurrent use
-// and starts no goroutine before its first use.
+// Use [NewSource]; the zero Source has no token. It is safe for concurrent use and starts no
+// goroutine before its first use.
 type Source struct{ tokens wecom.TokenSource }
 
-// NewSource returns a source for c, or an error that joins all mistakes in c. It does no I/O.
+// NewSource returns a source for c, or an error that lists every mistake in c. It does no I/O.
 func NewSource(c SourceConfig) (*Source, error) {
 	var wrong config.Mistakes
 	wrong.Address("URL", cmp.Or(c.URL, "missing"))
@@ -120,7 +120,7 @@ func (r remote) ask(ctx context.Context, rejected wecom.Token) (wecom.Token, err
 	if err != nil {
 		return wecom.Token{}, err
 	}
-	start := time.Now() // a token must not be thought to live longer than it does
+	start := time.Now() // or the token would be used after it has expired
 	text, err := upstream.Do(ctx, r, upstream.Request{
 		Method: http.MethodPost, URL: r.URL, Body: body, Hide: upstream.Hidden{r.Key.Reveal(), rejected.Value.Reveal()},
 	})
@@ -156,7 +156,7 @@ func (r remote) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, newRefusal(resp)
 }
 
-// A refusal is an answer without a token, and how long asking again is of no use.
+// A refusal is an answer without a token. Asking again within wait is of no use.
 type refusal struct {
 	text string
 	wait time.Duration

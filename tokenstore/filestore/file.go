@@ -40,7 +40,7 @@ func (f *file) sum(key string) []byte {
 	return h.Sum(nil)
 }
 
-// read returns the zero Token if there is no file, or none that write wrote for key.
+// read returns the zero Token if there is no file, or if write did not write it for key.
 func read(path, key string) (wecom.Token, error) {
 	// A pipe would block the opening, a device the reading.
 	info, err := os.Lstat(path)
@@ -51,7 +51,7 @@ func read(path, key string) (wecom.Token, error) {
 		return wecom.Token{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return wecom.Token{}, fmt.Errorf("%s is not a plain file; mend it with: rm -r '%s'", path, path)
+		return wecom.Token{}, fmt.Errorf("%s is not a plain file; fix it with: rm -r '%s'", path, path)
 	}
 	if err := private.Check(path, info); err != nil {
 		return wecom.Token{}, err

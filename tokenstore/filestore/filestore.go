@@ -32,19 +32,19 @@ var (
 	tempName = regexp.MustCompile(`^[0-9a-f]{32}\.[0-9]+\` + tempExt + "$") // as write makes it
 )
 
-// A Store is a [wecom.TokenStore] in a folder. Use [New]; the zero value only returns errors.
-// It is safe for concurrent use, keeps nothing open between calls, runs no
-// goroutine and need not be closed.
+// A Store is a [wecom.TokenStore] in a folder. Use [New]; every method of the zero Store returns an
+// error. It is safe for concurrent use, keeps nothing open between calls, runs no goroutine and need
+// not be closed.
 type Store struct{ dir string }
 
-// New returns a store that keeps its files in dir, which it makes if it is missing, with the folders
-// above it. A relative dir is taken from the current folder as it is now.
-// What killed writers left there is removed.
+// New returns a store that keeps its files in dir. It creates dir, and the folders above it, if they
+// are missing, and removes what killed writers left in it. A relative dir is resolved once, against
+// the current directory.
 //
-// New refuses what only a person can mend: an empty dir, one that is not a folder, belongs to somebody
-// else or is open to other users. If the disk fails otherwise (it is full, not mounted, read-only), there is a
-// store all the same, whose methods return that error until the disk is back: a service
-// starts without it.
+// New returns an error for what only a person can fix: an empty dir, or one that is not a folder,
+// belongs to another user or is open to other users. For any other failure of the disk (full, not
+// mounted, read-only) it returns a store whose methods return that error until the disk is back, so
+// that a service starts without it.
 func New(dir string) (*Store, error) {
 	if dir == "" {
 		return nil, errors.New("filestore: no folder given")
@@ -64,9 +64,9 @@ func New(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Load returns the token under key. The zero Token means that there is none, or that
-// its file is damaged; an error, that the folder or the file cannot be read or is
-// open to other users. It takes no lock.
+// Load returns the token under key. The zero Token means that there is none, or that its file is
+// damaged; an error means that the folder or the file cannot be read or is open to other users. Load
+// takes no lock.
 func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return wecom.Token{}, err
@@ -83,9 +83,8 @@ func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	return t, nil
 }
 
-// Update calls fn under key's lock, as [wecom.TokenStore] says. It waits for the lock as long as ctx
-// lets it. What fn returns is written even if ctx has ended by then, unless it
-// is current.
+// Update calls fn under key's lock, as [wecom.TokenStore] says. It waits for the lock until ctx
+// ends. What fn returns is written even if ctx has ended by then, unless it equals current.
 func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
 	if err := s.makeFolder(); err != nil {
 		return wecom.Token{}, fmt.Errorf("filestore: %w", err)
@@ -130,7 +129,7 @@ func (s *Store) makeFolder() error {
 	return s.checkFolder()
 }
 
-// checkFolder is run every time, since who may write there can plant a token.
+// checkFolder runs on every call, since anyone who can write to the folder can plant a token.
 func (s *Store) checkFolder() error {
 	if s.dir == "" {
 		return errors.New("a Store that New did not make")
@@ -145,9 +144,9 @@ func (s *Store) checkFolder() error {
 	return private.Check(s.dir, info)
 }
 
-// lock makes the lock's file if it is missing. If somebody deletes the file between
-// the opening and the locking, others lock another file of that name: only the lock of
-// the file that has the name counts.
+// lock creates the lock's file if it is missing. If somebody deletes the file between opening and
+// locking it, other processes lock a new file of that name: only a lock on the file that has the
+// name counts.
 func (s *Store) lock(ctx context.Context, key string) (*flock.Flock, error) {
 	path := s.path(key, lockExt)
 	for {
@@ -175,8 +174,8 @@ func isFile(lock *flock.Flock, path string) bool {
 	return err == nil && os.SameFile(held, named)
 }
 
-// removeTemps removes what a killed writer left. The caller holds the key's lock, so
-// there is no living one.
+// removeTemps removes what a killed writer left. The caller holds the key's lock, so no writer is
+// active.
 func (s *Store) removeTemps(name string) {
 	for _, file := range s.temps() {
 		if strings.HasPrefix(file, name+".") {
@@ -213,7 +212,7 @@ func (s *Store) temps() []string {
 
 func (s *Store) path(key, ext string) string { return filepath.Join(s.dir, name(key)+ext) }
 
-// name is 128 bits of a hash, in letters that every file system tells apart.
+// name returns 128 bits of a hash, in characters that every file system tells apart.
 func name(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:16])

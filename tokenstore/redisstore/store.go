@@ -4,16 +4,16 @@
 //	rdb := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"redis:6379"}})
 //	auth, err := wecom.New(wecom.Options{…, TokenStore: redisstore.New(rdb, "")})
 //
-// It works with one server, with Sentinel and with Cluster: both keys of a token
-// are in one hash slot. The commands are GET, SET, DEL, PTTL and EVAL, and
-// an ACL may grant just these, on the prefix's keys. User name, password and TLS are the client's.
+// It works with a single server, with Sentinel and with Cluster: both keys of a token are in one
+// hash slot. It uses the commands GET, SET, DEL, PTTL and EVAL; an ACL may grant just these, on the
+// prefix's keys. User name, password and TLS are configured on the client.
 //
-// Whoever reads this Redis has the tokens, though never the app's secret: key
-// names hold none. Instrumentation that records the arguments of commands (redisotel does so unless
+// Anyone who can read this Redis has the tokens, but never the app's secret: key names do not
+// contain it. Instrumentation that records the arguments of commands (redisotel does so unless
 // WithDBStatement(false) is given) records tokens.
 //
-// If a server fails over and forgets a lock that its replica had not
-// heard of, two processes may fetch. WeCom answers both with the same token.
+// If a failover loses a lock that the replica had not received, two processes may fetch. WeCom
+// answers both with the same token.
 package redisstore
 
 import (
@@ -37,30 +37,30 @@ import (
 const (
 	defaultPrefix = "wecom:"
 
-	// lease is how long a lock lasts whose holder is not heard of again. It is
-	// not renewed: it covers a fetch (10 seconds) and a write (commandTimeout)
-	// with a second to spare, and is under the 15 seconds after which
-	// others must be able to go on, whether the holder died, hangs or is cut off.
+	// lease is how long a lock lasts if its holder does not give it back. It is not renewed: it
+	// covers a fetch (10 seconds) and a write (commandTimeout) with a second to spare, and is
+	// shorter than the 15 seconds after which others must be able to continue, whether the
+	// holder died, hangs or is cut off.
 	lease = 13 * time.Second
 
-	// commandTimeout bounds one exchange with Redis, also with a client that heeds no context
-	// and repeats what failed.
+	// commandTimeout bounds one exchange with Redis, even if the client ignores contexts and
+	// retries.
 	commandTimeout = 2 * time.Second
 
-	// Waiters ask for the lock this often, give or take half: some hundred
-	// processes are no load, and gettoken takes longer.
+	// Waiting processes ask for the lock this often, give or take half: a hundred of them are
+	// no load, and gettoken takes longer.
 	pollEvery = 100 * time.Millisecond
 
-	// grace keeps a token past its expiry, so that a process whose clock is ahead
-	// does not delete it for the others. Who loads it judges its life.
+	// grace keeps a token past its expiry, so that a process whose clock is ahead does not
+	// delete it for the others. The process that loads it checks the expiry.
 	grace = time.Hour
 
 	maxLife = 365 * 24 * time.Hour // so that grace can be added
 )
 
-// ErrLockLost says that the lock was gone when a token was to be stored: the
-// fetch took longer than the lock lasts, or Redis lost it. Somebody else may
-// have stored a newer token since, so this one was not stored.
+// ErrLockLost means that the lock was lost before the token could be stored: the fetch took longer
+// than the lock lasts, or Redis lost it. Another process may have stored a newer token since, so
+// this one was not stored.
 var ErrLockLost = errors.New("redisstore: the lock was lost before the token was stored")
 
 // A Store is a [wecom.TokenStore] in Redis. Use [New]; every call of the zero
@@ -70,17 +70,16 @@ type Store struct {
 	prefix string
 }
 
-// New returns a store that uses client, which stays the caller's to configure
-// and to close. All keys begin with prefix, which must hold no braces; ""
-// means "wecom:". New does no I/O.
+// New returns a store that uses client, which the caller configures and closes. All keys begin
+// with prefix, which must not contain braces; "" means "wecom:". New does no I/O.
 func New(client redis.UniversalClient, prefix string) *Store {
 	return &Store{client: client, prefix: cmp.Or(prefix, defaultPrefix)}
 }
 
 var errNoClient = errors.New("redisstore: no client: use New")
 
-// Load returns the token under key, by one GET, or the zero Token if there is none
-// or something else is there. It takes at most two seconds.
+// Load returns the token under key with one GET, or the zero Token if there is none or the key
+// holds something else. It takes at most two seconds.
 func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	if s.client == nil {
 		return wecom.Token{}, errNoClient
@@ -98,9 +97,9 @@ func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 }
 
 // Update implements [wecom.TokenStore]. It waits for the lock until ctx ends.
-// fn's context ends when the lock does, 13 seconds after it was had. If another process has
-// taken over by the time fn returns, its token is returned with [ErrLockLost].
-// The token is stored even if ctx ended while fn ran.
+// fn's context ends with the lock, 13 seconds after it was taken. If another process holds the
+// lock by the time fn returns, fn's token is returned with [ErrLockLost]. The token is stored even
+// if ctx ended while fn ran.
 func (s *Store) Update(ctx context.Context, key string, fn func(ctx context.Context, current wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
 	if s.client == nil {
 		return wecom.Token{}, errNoClient
@@ -135,9 +134,8 @@ func (s *Store) Update(ctx context.Context, key string, fn func(ctx context.Cont
 func (s *Store) tokenKey(key string) string { return s.prefix + "{" + key + "}" }
 func (s *Store) lockKey(key string) string  { return s.prefix + "{" + key + "}:lock" }
 
-// A lock is one caller's attempt at a key's lock. The client may send a
-// command twice when an answer is lost, so each script gives the same answer
-// when it is run again.
+// A lock is one caller's attempt to take a key's lock. The client may send a command twice when an
+// answer is lost, so each script returns the same answer when it runs again.
 type lock struct {
 	client redis.UniversalClient
 	keys   []string // the lock's, the token's
@@ -145,7 +143,7 @@ type lock struct {
 }
 
 const (
-	// A lock without an end, or with one beyond a lease, is no lock of ours: nobody would give it back.
+	// A lock without an expiry, or with one later than a lease, is not ours: nobody would give it back.
 	acquireScript = `
 local left = redis.call('PTTL', KEYS[1])
 if left >= 0 and left <= tonumber(ARGV[2]) and redis.pcall('GET', KEYS[1]) ~= ARGV[1] then
@@ -187,8 +185,8 @@ func (l lock) acquire(ctx context.Context) (current string, end time.Time, err e
 			return l.client.Eval(ctx, acquireScript, l.keys, l.owner, lease.Milliseconds()).Slice()
 		}, l.release)
 		if err != nil {
-			// The lock may be ours without our having heard. If the answer is
-			// still to come, it is given back then: before, it might overtake.
+			// We may hold the lock without knowing. If the answer is still to come, the lock is
+			// given back then: a release sent now might arrive first.
 			go l.release()
 			return "", end, err
 		}
@@ -244,9 +242,9 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// within runs f for at most commandTimeout and not beyond ctx. It does not wait
-// for f: by default a client of go-redis reads on after its context has ended.
-// If f ends after within has returned, late is called, which may be nil.
+// within runs f for at most commandTimeout and not beyond ctx. It does not wait for f: by default,
+// go-redis continues to read after its context has ended. If f ends after within has returned, late
+// is called, which may be nil.
 func within[T any](ctx context.Context, f func(ctx context.Context) (T, error), late func()) (value T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	var settled atomic.Bool // by the one that decides what within returns
@@ -281,8 +279,7 @@ func within[T any](ctx context.Context, f func(ctx context.Context) (T, error), 
 	}
 }
 
-// An entry is what is stored: JSON, for people who look. The sum tells a
-// damaged token from a sound one.
+// An entry is what is stored, as JSON so that people can read it. The sum detects a damaged token.
 type entry struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`

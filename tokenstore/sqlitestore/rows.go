@@ -12,7 +12,7 @@ import (
 	"github.com/wecomauth/wecom"
 )
 
-// The tables' names end in the version of their shape, so that a later one's do not meet them.
+// The tables' names end in the version of their schema, so that a later one has tables of its own.
 const (
 	makeTables = `
 		CREATE TABLE IF NOT EXISTS wecom_tokens_1 (key TEXT NOT NULL PRIMARY KEY, token BLOB NOT NULL, expires INTEGER NOT NULL, sum BLOB NOT NULL);
@@ -46,7 +46,7 @@ func selectToken(ctx context.Context, q querier, key string) (wecom.Token, error
 	return wecom.Token{Value: wecom.NewSecret(string(value)), Expires: time.UnixMilli(ms)}, nil
 }
 
-// upsertToken names the key that may conflict: a table without it is refused, and remade.
+// upsertToken names the key that may conflict: SQLite refuses a table without it, which is then remade.
 func upsertToken(ctx context.Context, q querier, key string, t wecom.Token) error {
 	value, ms := []byte(t.Value.Reveal()), t.Expires.UnixMilli()
 	_, err := q.ExecContext(ctx, "INSERT INTO wecom_tokens_1 (key, token, expires, sum) VALUES (?, ?, ?, ?)"+
@@ -67,15 +67,14 @@ func checksum(key string, value []byte, expires int64) []byte {
 
 var errHeld = errors.New("held by somebody else")
 
-// A lock is one caller's claim on a key. Its methods run within a transaction,
-// but for isFree.
+// A lock is one caller's claim on a key. Its methods run within a transaction, except for isFree.
 type lock struct {
 	key, owner string
 	taken      time.Time
 }
 
-// isFree returns errHeld if the lock is somebody else's. A time further ahead than a lease is
-// damaged, or from before the clock was set back.
+// isFree returns errHeld if another caller holds the lock. A time further ahead than a lease is
+// damaged, or was written before the clock was set back.
 func (l *lock) isFree(ctx context.Context, q querier) error {
 	var until any
 	err := q.QueryRowContext(ctx, "SELECT until FROM wecom_locks_1 WHERE key = ? AND owner <> ?", l.key, l.owner).Scan(&until)
@@ -103,8 +102,8 @@ func (l *lock) take(ctx context.Context, q querier) error {
 	return err
 }
 
-// store stores t and frees the lock, unless it has become somebody else's. If nobody has it
-// (the file was deleted), nobody is in the way.
+// store stores t and frees the lock, unless another caller holds it by now. If nobody does (the
+// file was deleted), t is stored too.
 func (l *lock) store(ctx context.Context, q querier, t wecom.Token) error {
 	var owner string
 	err := q.QueryRowContext(ctx, "SELECT owner FROM wecom_locks_1 WHERE key = ?", l.key).Scan(&owner)

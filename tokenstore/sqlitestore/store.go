@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// lease is how long a lock lasts: longer than a fetch, which may take 10 seconds, and less than the 15 after
-	// which a dead holder's lock must be free.
+	// lease is how long a lock lasts: longer than a fetch, which may take 10 seconds, and less than
+	// the 15 seconds after which a dead holder's lock must be free.
 	lease     = 14 * time.Second
 	fnTimeout = lease - time.Second
 
@@ -29,20 +29,21 @@ var (
 	errLost   = errors.New("the lock was lost before the token could be stored")
 )
 
-// A Store is a [wecom.TokenStore] in a SQLite database. Use [Open]; the zero value only returns
-// errors. It is safe for concurrent use.
+// A Store is a [wecom.TokenStore] in a SQLite database. Use [Open]; every method of the zero Store
+// returns an error. It is safe for concurrent use.
 type Store struct {
 	database database
 	turns    turns
 }
 
-// Open returns a store that keeps its tokens in the database at path, which it makes if it
-// is missing, with the folders above it. A relative path is taken from the current folder as it is now.
+// Open returns a store that keeps its tokens in the database at path. It creates the database, and
+// the folders above it, if they are missing. A relative path is resolved once, against the current
+// directory.
 //
-// Open refuses what only a person can mend: an empty path, one that is not a plain file, belongs to somebody
-// else or is open to other users. If the disk fails otherwise (it is full, not mounted, read-only), there is a
-// store all the same, whose methods return that error until the disk is back: a service
-// starts without it.
+// Open returns an error for what only a person can fix: an empty path, or one that is not a plain
+// file, belongs to another user or is open to other users. For any other failure of the disk (full,
+// not mounted, read-only) it returns a store whose methods return that error until the disk is back,
+// so that a service starts without it.
 func Open(path string) (*Store, error) {
 	s := &Store{}
 	if err := s.database.init(path); err != nil {
@@ -57,7 +58,7 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the database. Calls after it return an error; one that is in fn returns
+// Close closes the database. Later calls return an error; an Update whose fn is running returns
 // its token with an error. Closing twice does no harm.
 func (s *Store) Close() error {
 	if err := s.database.close(); err != nil {
@@ -67,8 +68,8 @@ func (s *Store) Close() error {
 }
 
 // Load returns the token under key. The zero Token means that there is none, or that its row or the
-// whole database was damaged; an error, that the disk failed or the database is open to
-// other users. It waits for no lock of a key.
+// whole database was damaged; an error means that the disk failed or the database is open to other
+// users. Load does not wait for a key's lock.
 func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	var t wecom.Token
 	err := s.database.do(ctx, func(ctx context.Context, q querier) (err error) {
@@ -81,10 +82,9 @@ func (s *Store) Load(ctx context.Context, key string) (wecom.Token, error) {
 	return t, nil
 }
 
-// Update calls fn under key's lock, as [wecom.TokenStore] says. It waits for the lock as long as ctx
-// lets it. fn's context ends after 13 seconds, before others can take the lock. What fn
-// returns is written even if ctx has ended by then, unless it is current or the lock
-// was lost.
+// Update calls fn under key's lock, as [wecom.TokenStore] says. It waits for the lock until ctx
+// ends. fn's context ends after 13 seconds, before others can take the lock. What fn returns is
+// written even if ctx has ended by then, unless it equals current or the lock was lost.
 func (s *Store) Update(ctx context.Context, key string, fn func(context.Context, wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
 	leave, err := s.turns.take(ctx, key)
 	if err != nil {
@@ -123,8 +123,8 @@ func (s *Store) Update(ctx context.Context, key string, fn func(context.Context,
 	return t, nil
 }
 
-// acquire takes the lock and returns the token that is there then. Other processes
-// are asked again and again, by reading, which disturbs nobody.
+// acquire takes the lock and returns the token that is stored then. While another process holds it,
+// acquire polls by reading, which blocks nobody.
 func (s *Store) acquire(ctx context.Context, l *lock) (current wecom.Token, err error) {
 	for {
 		err := s.database.do(ctx, l.isFree)

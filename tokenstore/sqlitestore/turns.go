@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// turns let one goroutine of this process at a time reach for a key's lock. Without them, many that
-// wait ask the database so often that it gets to nothing else. The zero value is ready.
+// turns let one goroutine of this process at a time try to take a key's lock. Without them, many
+// waiting goroutines would keep the database busy with polling. The zero value is ready to use.
 type turns struct {
 	mu     sync.Mutex
 	queues map[string]*queue
