@@ -288,6 +288,20 @@ func TestT18_TwoApps(t *testing.T) {
 	assert.Equal(t, greets["three"], b.Get("/three/").Body, "and so is a revocation")
 }
 
+// Two apps whose names are the same text when written one after the other share nothing.
+func TestT18_AppsWhoseNamesRunTogether(t *testing.T) {
+	store := newTestStore()
+	made := func(app wecom.App) *wecom.Middleware {
+		return fixed(t, func(o *wecom.Options) { o.Provider, o.SessionStore = otherApp{app: app}, store })
+	}
+	one, two := made(wecom.App{Provider: "fixed", CorpID: "a,b", AppID: "c"}), made(wecom.App{Provider: "fixed", CorpID: "a", AppID: "b,c"})
+	callback := comeBack(t, one, "zhangsan")
+	assert.Equal(t, 400, do(two.Routes(), callback).Code, "no state of its own")
+	session := sessionOf(do(one.Routes(), callback))
+	assert.True(t, isIn(one.Handler(hello()), session))
+	assert.False(t, two.OwnsCookie(session.Name))
+}
+
 // A row of another app is no session, even under the name of one of ours.
 func TestT18_ARowOfAnotherApp(t *testing.T) {
 	store := newTestStore()
@@ -389,4 +403,14 @@ func TestT19_AbusiveCallbacks(t *testing.T) {
 			assert.Empty(t, who(b))
 		}
 	})
+}
+
+type otherApp struct {
+	fixedProvider
+	app wecom.App
+}
+
+func (p otherApp) App() wecom.App { return p.app }
+func (p otherApp) Identify(context.Context, string) (wecom.Identity, error) {
+	return wecom.Identity{Provider: p.app.Provider, CorpID: p.app.CorpID, AppID: p.app.AppID, UserID: "zhangsan"}, nil
 }

@@ -172,7 +172,6 @@ func (m *Middleware) admit(ctx context.Context, code string) (outcome, error) {
 // for. The redirect also removes the code from the address bar.
 func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) {
 	if err := m.attach(w, r, in, fresh, old); err != nil {
-		w.Header().Del("Set-Cookie")
 		m.failSignIn(w, r, in, newFailure("session_store", err))
 		return
 	}

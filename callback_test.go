@@ -346,13 +346,17 @@ func testT5_LoginCSRF(t *testing.T, on platform) {
 // A cookie answers for its own attempt, whatever name it stands under.
 func TestT5_AnotherAttemptsCookie(t *testing.T) {
 	m := fixed(t)
-	mine, other := comeBack(t, m, "zhangsan"), comeBack(t, m, "zhangsan")
+	mine, other := request("GET", "/wecom/login?return_to=/mine"), comeBack(t, m, "zhangsan")
+	mine.Header.Set("Cookie", cookieHeader(do(m.Routes(), mine).Result().Cookies()))
 	name, _, _ := strings.Cut(other.Header.Get("Cookie"), "=")
 	_, value, _ := strings.Cut(mine.Header.Get("Cookie"), "=")
 	other.Header.Set("Cookie", name+"="+value)
 	res := do(m.Routes(), other)
 	assert.Equal(t, 302, res.Code, "as without a cookie: one restart")
 	assert.Nil(t, sessionOf(res))
+	again := request("GET", "/wecom/callback?code=zhangsan&state="+stateOf(t, res.Header().Get("Location")))
+	again.Header.Set("Cookie", cookieHeader(res.Result().Cookies()))
+	assert.Equal(t, "/", do(m.Routes(), again).Header().Get("Location"), "not the other attempt's page")
 }
 
 func TestT6_StateIsUsedOnce(t *testing.T) { everyPlatform(t, testT6_StateIsUsedOnce) }
@@ -527,7 +531,10 @@ func TestF9_CodeRejected(t *testing.T) { everyPlatform(t, testF9_CodeRejected) }
 func testF9_CodeRejected(t *testing.T, on platform) {
 	w := on.newWorld(t)
 	w.fake.Script(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
-	res := w.browser().Get("/reports")
+	b := w.browser()
+	restart := b.GetNoFollow(w.held(b, "/reports").URL)
+	assert.Len(t, b.Cookies("/"), 1, "the new attempt's in place of the old one's")
+	res := b.Follow(restart)
 	assert.Equal(t, `hello "zhangsan" true /reports`, res.Body, "one restart, and the page is not forgotten")
 	assert.Equal(t, 2, w.pages())
 

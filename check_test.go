@@ -15,6 +15,7 @@ import (
 // Each fault of the set-up is found and names the screen that mends it.
 func TestCheck(t *testing.T) {
 	trusted := func(a *wecomtest.App) { a.TrustedDomains = []string{"app.example.com"} }
+	on8443 := func(o *wecom.Options) { o.CallbackURL = "https://app.example.com:8443/wecom/callback" }
 	for name, tt := range map[string]struct {
 		app    func(*wecomtest.App)
 		option func(*wecom.Options)
@@ -29,6 +30,8 @@ func TestCheck(t *testing.T) {
 		"no trusted domain":  {nil, nil, []string{"no trusted domain", `"app.example.com"`, "可信域名"}},
 		"another domain":     {func(a *wecomtest.App) { a.TrustedDomains = []string{"www.example.com"} }, nil, []string{`"www.example.com"`, `"app.example.com"`, "可信域名"}},
 		"another port":       {func(a *wecomtest.App) { a.TrustedDomains = []string{"app.example.com:8443"} }, nil, []string{"app.example.com:8443"}},
+		"with its port":      {func(a *wecomtest.App) { a.TrustedDomains = []string{"app.example.com:8443"} }, on8443, nil},
+		"without its port":   {trusted, on8443, []string{`"app.example.com:8443"`}},
 		"domain in capitals": {func(a *wecomtest.App) { a.TrustedDomains = []string{"APP.example.com"} }, nil, nil},
 		"with a scheme":      {func(a *wecomtest.App) { a.TrustedDomains = []string{"https://app.example.com/"} }, nil, nil},
 		"web login alone":    {nil, func(o *wecom.Options) { o.Page = wecom.PageWeb }, nil},

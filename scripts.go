@@ -144,7 +144,6 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		return
 	}
 	if err := m.attach(w, r, in, fresh, s); err != nil {
-		w.Header().Del("Set-Cookie")
 		refuse(newFailure("session_store", err))
 		return
 	}

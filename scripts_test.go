@@ -542,22 +542,25 @@ func TestScriptDeliveredTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// Another person signs in on the same browser: the first one's session ends, on the server too.
+// Somebody signs in on a browser that is signed in, as another person or again: the
+// earlier session ends, on the server too.
 func TestT8_ScriptSignInReplacesTheSession(t *testing.T) {
 	for name, carrier := range scriptCarriers {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, carrier)
-			b := w.signedIn("wangwu")
-			old := b.Cookies("/")
-			res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: "lisi"}), w.mint(b).State)
-			require.Equal(t, 200, res.Status, res.Body)
-			assert.Equal(t, "lisi", who(b))
-			r := httptest.NewRequest("GET", site+"/wecom/session", nil)
-			for _, c := range old {
-				r.AddCookie(c)
-			}
-			assert.Equal(t, 401, do(w.app, r).Code, "the earlier cookie is worth nothing")
-		})
+		for _, next := range []string{"lisi", "wangwu"} {
+			t.Run(name+", "+next, func(t *testing.T) {
+				w := newWorld(t, carrier)
+				b := w.signedIn("wangwu")
+				old := b.Cookies("/")
+				res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: next}), w.mint(b).State)
+				require.Equal(t, 200, res.Status, res.Body)
+				assert.Equal(t, next, who(b))
+				r := httptest.NewRequest("GET", site+"/wecom/session", nil)
+				for _, c := range old {
+					r.AddCookie(c)
+				}
+				assert.Equal(t, 401, do(w.app, r).Code, "the earlier cookie is worth nothing")
+			})
+		}
 	}
 }
 

@@ -37,8 +37,8 @@ type carrier interface {
 	token(r *http.Request) (token string, ctx context.Context, err error)
 
 	// attach makes the browser keep fresh's token, and calls endOld to delete the
-	// row of the session that this replaces, if there is one. If attach returns an error, the
-	// answer's Set-Cookie is dropped and the browser still has what it had.
+	// row of the session that this replaces, if there is one. If attach returns an error, it
+	// has set no cookie, and the browser still has what it had.
 	attach(w http.ResponseWriter, r *http.Request, fresh session, endOld func() error) error
 
 	// detach takes the token from the browser.

@@ -337,7 +337,7 @@ func withoutToken(err error, t Token) error {
 // adopt returns a stored token if it is better than held: another one, not reported, and with
 // more time left.
 func (s *tokenSource) adopt(current Token, held *cachedToken) *cachedToken {
-	life := time.Until(current.Expires.Round(0)) // by the wall clock, like the writer's
+	life := time.Until(current.Expires) // by the wall clock, if it was read from a medium
 	if current.Value.Reveal() == "" || life <= max(minTokenLife, held.left()) || held != nil && held.equal(current) {
 		return nil
 	}

@@ -194,7 +194,9 @@ func TestIdentifyErrors(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	api := says(map[string][]string{"/sns/oauth2/access_token": {rawGrant}, "/sns/userinfo": {rawUser}})
+	// An official account learns of the unionid by sns/userinfo alone.
+	withoutUnion := strings.Replace(rawGrant, `"unionid"`, `"x"`, 1)
+	api := says(map[string][]string{"/sns/oauth2/access_token": {rawGrant, withoutUnion}, "/sns/userinfo": {rawUser}})
 	o := options(api)
 	id, err := website(t, o).Identify(t.Context(), oneCode)
 	require.NoError(t, err)
@@ -214,6 +216,7 @@ func TestIdentity(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "小明 🎈", id.Name)
 	assert.Equal(t, "https://thirdwx.qlogo.cn/mmopen/vi_32/Q0j4/132", id.AvatarURL)
+	assert.Equal(t, "o6_bmasdasdsad6_2sgVt7hMZOPfL", id.UnionID)
 	assert.Equal(t, userValue, kept.AccessToken.Reveal())
 }
 
@@ -236,7 +239,7 @@ func TestAProfileThatFailsStopsNobody(t *testing.T) {
 
 func TestAnAvatarIsAnAddressOfAPicture(t *testing.T) {
 	for raw, want := range map[string]string{
-		"https://thirdwx.qlogo.cn/x": "https://thirdwx.qlogo.cn/x", "javascript:alert(1)": "", "//evil.example/x": "", "": "",
+		"https://thirdwx.qlogo.cn/x": "https://thirdwx.qlogo.cn/x", "http://wx.qlogo.cn/x": "http://wx.qlogo.cn/x", "javascript:alert(1)": "", "//evil.example/x": "", "": "",
 		"https://x/" + strings.Repeat("a", 900): "https://x/" + strings.Repeat("a", 900), "https://x/" + strings.Repeat("a", 2000): "", "data:text/html,x": "",
 	} {
 		api := says(map[string][]string{"/sns/userinfo": {`{"openid":"o1","nickname":"x","headimgurl":"` + raw + `"}`}})

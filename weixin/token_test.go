@@ -299,6 +299,22 @@ func TestCentralTokenServer(t *testing.T) {
 	assert.Equal(t, 1, fake.Calls(classic))
 }
 
+// Others of the account have used up what Weixin replaces in a day: the token stays.
+func TestStableTokenThatCannotBeForcedServesOn(t *testing.T) {
+	api := says(map[string][]string{
+		stable:               {rawToken(1), rawToken(1), refusal(45009, "reach max api daily quota limit")},
+		"/cgi-bin/user/info": {refusal(40001, "invalid credential")},
+	})
+	c := client(t, options(api))
+	var refused *wecom.APIError
+	require.ErrorAs(t, c.Call(t.Context(), "GET", "user/info", nil, nil, nil), &refused)
+	assert.Equal(t, 40001, refused.Code, "what it was refused for")
+	token, err := c.Token(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "CANARY-account-token-1", token.Value.Reveal())
+	assert.Equal(t, 3, api.count(stable))
+}
+
 // Weixin refuses the 21st request of a day to replace a token, and one within 30
 // seconds of another. It is not asked.
 func TestStableTokenIsForcedAtMostTwentyTimesADay(t *testing.T) {
