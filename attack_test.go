@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,31 +24,6 @@ import (
 
 	"github.com/wecomauth/wecom"
 )
-
-// A seam is fixedProvider with an Identify of the test's own.
-type seam struct {
-	fixedProvider
-	identify func(ctx context.Context, code string) (wecom.Identity, error)
-}
-
-func (s seam) Identify(ctx context.Context, code string) (wecom.Identity, error) {
-	return s.identify(ctx, code)
-}
-
-func rejectEveryCode(context.Context, string) (wecom.Identity, error) {
-	return wecom.Identity{}, fmt.Errorf("%w: no such code", wecom.ErrStartOver)
-}
-
-// comeBack begins a sign-in and returns the callback that ends it.
-func comeBack(t *testing.T, m *wecom.Middleware, code string) *http.Request {
-	t.Helper()
-	login, _, _ := strings.Cut(m.LoginURL(""), "?")
-	start := do(m.Routes(), request("GET", login))
-	require.Equal(t, 302, start.Code)
-	r := request("GET", strings.TrimSuffix(login, "login")+"callback?code="+code+"&state="+stateOf(t, start.Header().Get("Location")))
-	r.Header.Set("Cookie", cookieHeader(start.Result().Cookies()))
-	return r
-}
 
 // T10: browsers refuse a __Host- cookie of a neighbour's, but not one whose name
 // begins with a space of Unicode's: a server that trims it reads the same name.
@@ -160,9 +137,7 @@ func TestT27_RefreshEnds(t *testing.T) {
 			for hop := 0; next != "" && assert.Less(t, hop, 20, "%s, %s", name, accept); hop++ {
 				r := request("GET", next)
 				r.Header.Set("Accept", accept)
-				for _, c := range jar {
-					r.AddCookie(c)
-				}
+				with(r, slices.Collect(maps.Values(jar)))
 				if tt.at != nil {
 					r.URL.Path = tt.at(r.URL.Path)
 				}
@@ -212,7 +187,7 @@ func TestFailedExchangesAreLimitedAllAtOnce(t *testing.T) {
 		var sent atomic.Int64
 		answer := make(chan struct{})
 		m := fixed(t, func(o *wecom.Options) {
-			o.Provider = seam{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
+			o.Provider = fixedProvider{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
 				sent.Add(1)
 				<-answer
 				return rejectEveryCode(ctx, code)
@@ -268,12 +243,14 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 		"a proxy that writes the port":                    {prefixes("10.0.0.0/8"), "10.0.0.1", "192.0.2.1:4711", "10.0.0.1", "192.0.2.1:4712", true},
 		"another behind it":                               {prefixes("10.0.0.0/8"), "10.0.0.1", "192.0.2.1:4711", "10.0.0.1", "192.0.2.2:4711", false},
 		"an IPv6 behind it":                               {prefixes("10.0.0.0/8"), "10.0.0.1", "[2001:db8:1:2::1]:4711", "10.0.0.1", "[2001:db8:1:3::1]:4711", false},
+		"a proxy writes an IPv4 as an IPv6":               {prefixes("10.0.0.0/8"), "10.0.0.1", "::ffff:192.0.2.1", "10.0.0.1", "192.0.2.1", true},
+		"one customer's IPv6, on two links":               {nil, "fe80::1%eth0", "", "fe80::2%eth1", "", true},
 		"no address at all ends the list":                 {prefixes("10.0.0.0/8"), "10.0.0.1", many + ", unknown", "10.0.0.1", "unknown", true},
 	} {
 		exact(t, name, func(t *testing.T) {
 			m := fixed(t, func(o *wecom.Options) {
 				o.TrustedProxies = tt.trusted
-				o.Provider = seam{identify: rejectEveryCode}
+				o.Provider = fixedProvider{identify: rejectEveryCode}
 			})
 			clear(tt.trusted) // New has a copy
 			from := func(i int, peer, forwarded string) int {
@@ -293,20 +270,20 @@ func TestT14_ForwardedForIsBelievedOfTrustedProxiesOnly(t *testing.T) {
 }
 
 // A server on a Unix socket knows no addresses: its clients are one, but not the whole process.
-func TestClientsWithoutAnAddress(t *testing.T) { synctest.Test(t, clientsWithoutAnAddress) }
-
-func clientsWithoutAnAddress(t *testing.T) {
-	m := fixed(t, func(o *wecom.Options) { o.Provider = seam{identify: rejectEveryCode} })
-	from := func(i int, addr string) int {
-		r := comeBack(t, m, fmt.Sprint("made", i))
-		r.RemoteAddr = addr
-		return do(m.Routes(), r).Code
-	}
-	for i := range perClient {
-		require.Equal(t, 302, from(i, ""), i)
-	}
-	assert.Equal(t, 429, from(perClient, ""))
-	assert.Equal(t, 302, from(301, "192.0.2.1:1"))
+func TestClientsWithoutAnAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fixed(t, func(o *wecom.Options) { o.Provider = fixedProvider{identify: rejectEveryCode} })
+		from := func(i int, addr string) int {
+			r := comeBack(t, m, fmt.Sprint("made", i))
+			r.RemoteAddr = addr
+			return do(m.Routes(), r).Code
+		}
+		for i := range perClient {
+			require.Equal(t, 302, from(i, ""), i)
+		}
+		assert.Equal(t, 429, from(perClient, ""))
+		assert.Equal(t, 302, from(301, "192.0.2.1:1"))
+	})
 }
 
 // F25, B18: whatever a Provider or an Authorizer does, the browser has its answer when the budget is used up.
@@ -314,7 +291,7 @@ func TestF25_AProviderThatNeverReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
 		m := fixed(t, func(o *wecom.Options) {
-			o.Provider = seam{identify: func(context.Context, string) (wecom.Identity, error) {
+			o.Provider = fixedProvider{identify: func(context.Context, string) (wecom.Identity, error) {
 				<-end // not ctx
 				return wecom.Identity{}, errors.New("too late")
 			}}
@@ -398,18 +375,16 @@ func TestF25_WhatNeverAnswers(t *testing.T) {
 		"panics with nil": func(context.Context, string) (wecom.Identity, error) { panic(nil) },
 		"names nobody":    func(context.Context, string) (wecom.Identity, error) { return wecom.Identity{}, nil },
 	} {
-		m := fixed(t, func(o *wecom.Options) { o.Provider = seam{identify: identify} })
+		m := fixed(t, func(o *wecom.Options) { o.Provider = fixedProvider{identify: identify} })
 		done := do(m.Routes(), comeBack(t, m, "zhangsan"))
 		assert.Equal(t, 503, done.Code, name)
 		assert.Empty(t, done.Header()["Set-Cookie"], name)
 	}
-	m := fixed(t, func(o *wecom.Options) { o.SessionStore = endingStore{newTestStore()} })
+	store := newTestStore()
+	store.set(func(string, string, []byte) error { runtime.Goexit(); return nil })
+	m := replica(t, store)
 	assert.Equal(t, 503, do(m.Routes(), comeBack(t, m, "zhangsan")).Code)
 }
-
-type endingStore struct{ *testStore }
-
-func (endingStore) Commit(string, []byte, time.Time) error { runtime.Goexit(); return nil }
 
 // T11: the outcome of a sign-in is shared with a callback that comes again, but not beyond a logout.
 func TestT11_ACallbackThatComesAgainAfterTheLogout(t *testing.T) {
@@ -424,10 +399,7 @@ func TestT11_ACallbackThatComesAgainAfterTheLogout(t *testing.T) {
 		b.Post("/wecom/logout")
 		require.Empty(t, who(b))
 
-		r := request("GET", "/")
-		for _, c := range do(w.app, callback).Result().Cookies() { // as the browser would have sent it before
-			r.AddCookie(c)
-		}
+		r := with(request("GET", "/"), do(w.app, callback).Result().Cookies())
 		assert.NotEqual(t, 200, do(w.app, r).Code)
 		assert.Equal(t, 1, w.exchanges())
 	})

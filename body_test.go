@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -68,30 +67,28 @@ func TestBodyThatNeverComes(t *testing.T) {
 	}
 	for _, tc := range cases {
 		for _, framing := range []string{"Content-Length: 1000\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"} {
-			t.Run(tc.request, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					m := fixed(t, func(o *wecom.Options) { o.DomainProof = []string{"WW_verify_AbCd1234.txt"} })
-					listener := pipeListener{make(chan net.Conn), make(chan struct{})}
-					server := &http.Server{Handler: tc.handler(m)}
-					go func() { _ = server.Serve(listener) }()
-					defer server.Close()
-					client, far := net.Pipe()
-					defer client.Close()
-					listener.conns <- far
-					began := time.Now()
-					require.NoError(t, client.SetDeadline(began.Add(time.Hour)))
-					_, err := fmt.Fprintf(client, "%s HTTP/1.1\r\nHost: app.example.com\r\nAccept: text/html\r\nContent-Type: application/json\r\n%s", tc.request, framing)
-					require.NoError(t, err)
-					read := bufio.NewReader(client)
-					res, err := http.ReadResponse(read, &http.Request{Method: strings.Fields(tc.request)[0]})
-					require.NoError(t, err)
-					assert.Equal(t, tc.status, res.StatusCode)
-					_, _ = io.Copy(io.Discard, res.Body)
-					_, err = read.ReadByte()
-					assert.ErrorIs(t, err, io.EOF)
-					assert.LessOrEqual(t, time.Since(began), 30*time.Second) // an own route that reads it waits, and then its answer
-				})
-			})
+			t.Run(tc.request, bubble(func(t *testing.T) {
+				m := fixed(t, func(o *wecom.Options) { o.DomainProof = []string{"WW_verify_AbCd1234.txt"} })
+				listener := pipeListener{make(chan net.Conn), make(chan struct{})}
+				server := &http.Server{Handler: tc.handler(m)}
+				go func() { _ = server.Serve(listener) }()
+				defer server.Close()
+				client, far := net.Pipe()
+				defer client.Close()
+				listener.conns <- far
+				began := time.Now()
+				require.NoError(t, client.SetDeadline(began.Add(time.Hour)))
+				_, err := fmt.Fprintf(client, "%s HTTP/1.1\r\nHost: app.example.com\r\nAccept: text/html\r\nContent-Type: application/json\r\n%s", tc.request, framing)
+				require.NoError(t, err)
+				read := bufio.NewReader(client)
+				res, err := http.ReadResponse(read, &http.Request{Method: strings.Fields(tc.request)[0]})
+				require.NoError(t, err)
+				assert.Equal(t, tc.status, res.StatusCode)
+				_, _ = io.Copy(io.Discard, res.Body)
+				_, err = read.ReadByte()
+				assert.ErrorIs(t, err, io.EOF)
+				assert.LessOrEqual(t, time.Since(began), 30*time.Second) // an own route that reads it waits, and then its answer
+			}))
 		}
 	}
 }

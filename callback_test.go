@@ -23,155 +23,153 @@ import (
 // The callback's table (DESIGN §4.3), row by row.
 
 func TestCallbackRow1MethodAndPrefetchAndForm(t *testing.T) {
-	everyPlatform(t, testCallbackRow1MethodAndPrefetchAndForm)
-}
-
-func testCallbackRow1MethodAndPrefetchAndForm(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	tests := []struct {
-		desc   string
-		change func(r *http.Request)
-		status int
-	}{
-		{"T30: HEAD", func(r *http.Request) { r.Method = "HEAD" }, 405},
-		{"T30: POST", func(r *http.Request) { r.Method = "POST" }, 405},
-		{"PUT", func(r *http.Request) { r.Method = "PUT" }, 405},
-		{"T30: prefetch", func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch") }, 403},
-		{"T30: prerender", func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch;prerender") }, 403},
-		{"T30: an old prefetch", func(r *http.Request) { r.Header.Set("Purpose", "prefetch") }, 403},
-		{"T30: an older prefetch", func(r *http.Request) { r.Header.Set("X-Moz", "prefetch") }, 403},
-		{"an image", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "image") }, 403},
-		{"a script's fetch", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "empty") }, 403},
-		{"T19: code twice", func(r *http.Request) { r.URL.RawQuery += "&code=x" }, 400},
-		{"T19: state twice", func(r *http.Request) { r.URL.RawQuery += "&state=" + strings.Repeat("0", 76) }, 400},
-		{"T19: code too long", func(r *http.Request) {
-			r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code="+strings.Repeat("a", 513), 1)
-		}, 400},
-		{"a code with a line break", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=a%0d%0a", 1) }, 400},
-		{"a code with a blank", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=a+", 1) }, 400},
-		{"a code in Chinese", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=%E5%BC%A0", 1) }, 400},
-		{"a code that is no text", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=%ff", 1) }, 400},
-		{"T19: state too long", func(r *http.Request) { r.URL.RawQuery += strings.Repeat("0", 129) }, 400},
-		{"T19: query too long", func(r *http.Request) { r.URL.RawQuery += "&x=" + strings.Repeat("a", 5000) }, 400},
-		{"T19: malformed escape", func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400},
-	}
-	for _, tt := range tests {
-		t.Run(tt.desc, func(t *testing.T) {
-			b := w.browser()
-			callback := w.held(b, "/reports")
-			w.fake.ResetCalls()
-			u, err := url.Parse(callback.URL)
-			require.NoError(t, err)
-			r := &http.Request{Method: "GET", URL: u, Header: http.Header{"Accept": {"text/html"}}}
-			tt.change(r)
-			res := b.Do(r)
-			assert.Equal(t, tt.status, res.Status, res.Body)
-			assert.Empty(t, res.Location())
-			assert.Empty(t, res.Header["Set-Cookie"])
-			assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
-			if tt.status == 405 {
-				assert.Equal(t, "GET", res.Header.Get("Allow"))
-			}
-
-			res = b.Follow(callback)
-			assert.Equal(t, 200, res.Status, "the code was not spent")
-			assert.Contains(t, res.Body, "zhangsan")
-		})
-	}
-}
-
-func TestCallbackRow2StateOfNobody(t *testing.T) { everyPlatform(t, testCallbackRow2StateOfNobody) }
-
-func testCallbackRow2StateOfNobody(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	good := stateOf(t, w.held(w.browser(), "/").URL)
-	other := on.newWorld(t, on.another)
-	for desc, state := range map[string]string{
-		"none":                  "",
-		"garbage":               "abc",
-		"T6: another app's":     stateOf(t, do(other.app, request("GET", "/")).Header().Get("Location")),
-		"T6: flipped":           forge(good),
-		"in capitals":           strings.ToUpper(good),
-		"with something behind": good + "%23wechat_redirect",
-		"cut":                   good[:75],
-	} {
-		t.Run(desc, func(t *testing.T) {
-			for _, b := range []*wecomtest.Browser{w.browser(), w.signedIn("lisi")} {
-				before := who(b)
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		tests := []struct {
+			desc   string
+			change func(r *http.Request)
+			status int
+		}{
+			{"T30: HEAD", func(r *http.Request) { r.Method = "HEAD" }, 405},
+			{"T30: POST", func(r *http.Request) { r.Method = "POST" }, 405},
+			{"PUT", func(r *http.Request) { r.Method = "PUT" }, 405},
+			{"T30: prefetch", func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch") }, 403},
+			{"T30: prerender", func(r *http.Request) { r.Header.Set("Sec-Purpose", "prefetch;prerender") }, 403},
+			{"T30: an old prefetch", func(r *http.Request) { r.Header.Set("Purpose", "prefetch") }, 403},
+			{"T30: an older prefetch", func(r *http.Request) { r.Header.Set("X-Moz", "prefetch") }, 403},
+			{"an image", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "image") }, 403},
+			{"a script's fetch", func(r *http.Request) { r.Header.Set("Sec-Fetch-Dest", "empty") }, 403},
+			{"T19: code twice", func(r *http.Request) { r.URL.RawQuery += "&code=x" }, 400},
+			{"T19: state twice", func(r *http.Request) { r.URL.RawQuery += "&state=" + strings.Repeat("0", 76) }, 400},
+			{"T19: code too long", func(r *http.Request) {
+				r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code="+strings.Repeat("a", 513), 1)
+			}, 400},
+			{"a code with a line break", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=a%0d%0a", 1) }, 400},
+			{"a code with a blank", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=a+", 1) }, 400},
+			{"a code in Chinese", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=%E5%BC%A0", 1) }, 400},
+			{"a code that is no text", func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "code=", "code=%ff", 1) }, 400},
+			{"T19: state too long", func(r *http.Request) { r.URL.RawQuery += strings.Repeat("0", 129) }, 400},
+			{"T19: query too long", func(r *http.Request) { r.URL.RawQuery += "&x=" + strings.Repeat("a", 5000) }, 400},
+			{"T19: malformed escape", func(r *http.Request) { r.URL.RawQuery += "&x=%zz" }, 400},
+		}
+		for _, tt := range tests {
+			t.Run(tt.desc, func(t *testing.T) {
+				b := w.browser()
+				callback := w.held(b, "/reports")
 				w.fake.ResetCalls()
-				res := b.GetNoFollow("/wecom/callback?code=" + w.code("zhangsan") + "&state=" + state)
-				assert.Equal(t, 400, res.Status)
-				assert.Contains(t, res.Body, `href="/wecom/login"`, "a button")
+				u, err := url.Parse(callback.URL)
+				require.NoError(t, err)
+				r := &http.Request{Method: "GET", URL: u, Header: http.Header{"Accept": {"text/html"}}}
+				tt.change(r)
+				res := b.Do(r)
+				assert.Equal(t, tt.status, res.Status, res.Body)
+				assert.Empty(t, res.Location())
 				assert.Empty(t, res.Header["Set-Cookie"])
 				assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
-				assert.Equal(t, before, who(b))
-			}
-		})
-	}
-}
+				if tt.status == 405 {
+					assert.Equal(t, "GET", res.Header.Get("Allow"))
+				}
 
-func TestCallbackRow3Refused(t *testing.T) { everyPlatform(t, testCallbackRow3Refused) }
-
-func testCallbackRow3Refused(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser().Refuse()
-	res := b.Get("/reports?x=1")
-	assert.Equal(t, 403, res.Status)
-	assert.Contains(t, res.Body, "/wecom/login?return_to=%2Freports%3Fx%3D1")
-	assert.Empty(t, b.Cookies("/"), "the attempt is dropped")
-	assert.Equal(t, 1, w.pages())
-	assert.Zero(t, w.fake.TotalCalls())
-
-	t.Run("who was signed in stays signed in", func(t *testing.T) {
-		b := w.signedIn("lisi").Refuse()
-		assert.Equal(t, 403, b.Get("/wecom/login").Status)
-		assert.Equal(t, "lisi", who(b))
-	})
-}
-
-func TestCallbackRow4Exchange(t *testing.T) { everyPlatform(t, testCallbackRow4Exchange) }
-
-func testCallbackRow4Exchange(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	res := b.Get("/reports?from=2026-01-01&to=2026-02-01")
-	assert.Equal(t, 200, res.Status)
-	assert.Equal(t, `hello "zhangsan" true /reports?from=2026-01-01&to=2026-02-01`, res.Body)
-	assert.Equal(t, []int{302, 302, 303, 200}, statuses(res))
-
-	t.Run("signed in as somebody else", func(t *testing.T) {
-		old := b.Cookies("/")
-		res := b.SignInAs("lisi").Get("/wecom/login?return_to=/next")
-		assert.Equal(t, `hello "lisi" true /next`, res.Body)
-		for _, c := range old {
-			r := request("GET", "/")
-			r.AddCookie(c)
-			assert.NotEqual(t, 200, do(w.app, r).Code, "T8: the earlier session has ended")
+				res = b.Follow(callback)
+				assert.Equal(t, 200, res.Status, "the code was not spent")
+				assert.Contains(t, res.Body, "zhangsan")
+			})
 		}
 	})
 }
 
-func TestCallbackRow5Spent(t *testing.T) { everyPlatform(t, testCallbackRow5Spent) }
+func TestCallbackRow2StateOfNobody(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		good := stateOf(t, w.held(w.browser(), "/").URL)
+		other := on.newWorld(t, on.another)
+		for desc, state := range map[string]string{
+			"none":                  "",
+			"garbage":               "abc",
+			"T6: another app's":     stateOf(t, do(other.app, request("GET", "/")).Header().Get("Location")),
+			"T6: flipped":           forge(good),
+			"in capitals":           strings.ToUpper(good),
+			"with something behind": good + "%23wechat_redirect",
+			"cut":                   good[:75],
+		} {
+			t.Run(desc, func(t *testing.T) {
+				for _, b := range []*wecomtest.Browser{w.browser(), w.signedIn("lisi")} {
+					before := who(b)
+					w.fake.ResetCalls()
+					res := b.GetNoFollow("/wecom/callback?code=" + w.code("zhangsan") + "&state=" + state)
+					assert.Equal(t, 400, res.Status)
+					assert.Contains(t, res.Body, `href="/wecom/login"`, "a button")
+					assert.Empty(t, res.Header["Set-Cookie"])
+					assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
+					assert.Equal(t, before, who(b))
+				}
+			})
+		}
+	})
+}
 
-func testCallbackRow5Spent(t *testing.T, on platform) {
-	synctest.Test(t, func(t *testing.T) {
+func TestCallbackRow3Refused(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		b := w.browser().Refuse()
+		res := b.Get("/reports?x=1")
+		assert.Equal(t, 403, res.Status)
+		assert.Contains(t, res.Body, "/wecom/login?return_to=%2Freports%3Fx%3D1")
+		assert.Empty(t, b.Cookies("/"), "the attempt is dropped")
+		assert.Equal(t, 1, w.pages())
+		assert.Zero(t, w.fake.TotalCalls())
+
+		t.Run("who was signed in stays signed in", func(t *testing.T) {
+			b := w.signedIn("lisi").Refuse()
+			assert.Equal(t, 403, b.Get("/wecom/login").Status)
+			assert.Equal(t, "lisi", who(b))
+		})
+	})
+}
+
+func TestCallbackRow4Exchange(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
 		w := on.newWorld(t)
 		b := w.browser()
-		callback := w.held(b, "/reports?x=1")
-		time.Sleep(5 * time.Second) // somebody takes a moment
-		require.Equal(t, 200, b.Follow(callback).Status)
-		time.Sleep(15 * time.Second) // the outcome is no longer shared
+		res := b.Get("/reports?from=2026-01-01&to=2026-02-01")
+		assert.Equal(t, 200, res.Status)
+		assert.Equal(t, `hello "zhangsan" true /reports?from=2026-01-01&to=2026-02-01`, res.Body)
+		assert.Equal(t, []int{302, 302, 303, 200}, statuses(res))
 
-		res := b.GetNoFollow(callback.URL)
-		assert.Equal(t, 303, res.Status, "F9: back button")
-		assert.Equal(t, "/reports?x=1", res.Header.Get("Location"))
-		assert.Equal(t, 1, w.exchanges())
+		t.Run("signed in as somebody else", func(t *testing.T) {
+			old := b.Cookies("/")
+			res := b.SignInAs("lisi").Get("/wecom/login?return_to=/next")
+			assert.Equal(t, `hello "lisi" true /next`, res.Body)
+			for _, c := range old {
+				r := request("GET", "/")
+				r.AddCookie(c)
+				assert.NotEqual(t, 200, do(w.app, r).Code, "T8: the earlier session has ended")
+			}
+		})
+	})
+}
 
-		dropSession(b)
-		res = b.GetNoFollow(callback.URL)
-		assert.Equal(t, 302, res.Status, "without a session, one restart")
-		assert.Equal(t, `hello "zhangsan" true /reports?x=1`, b.Follow(res).Body)
-		assert.Equal(t, 2, w.exchanges(), "the code was not sent again")
+func TestCallbackRow5Spent(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		synctest.Test(t, func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.browser()
+			callback := w.held(b, "/reports?x=1")
+			time.Sleep(5 * time.Second) // somebody takes a moment
+			require.Equal(t, 200, b.Follow(callback).Status)
+			time.Sleep(15 * time.Second) // the outcome is no longer shared
+
+			res := b.GetNoFollow(callback.URL)
+			assert.Equal(t, 303, res.Status, "F9: back button")
+			assert.Equal(t, "/reports?x=1", res.Header.Get("Location"))
+			assert.Equal(t, 1, w.exchanges())
+
+			dropSession(b)
+			res = b.GetNoFollow(callback.URL)
+			assert.Equal(t, 302, res.Status, "without a session, one restart")
+			assert.Equal(t, `hello "zhangsan" true /reports?x=1`, b.Follow(res).Body)
+			assert.Equal(t, 2, w.exchanges(), "the code was not sent again")
+		})
 	})
 }
 
@@ -188,159 +186,155 @@ func TestCallbackRow5SpentAtAnotherReplica(t *testing.T) {
 
 }
 
-func TestCallbackRow6Expired(t *testing.T) { everyPlatform(t, testCallbackRow6Expired) }
-
-func testCallbackRow6Expired(t *testing.T, on platform) {
-	synctest.Test(t, func(t *testing.T) {
-		w := on.newWorld(t)
-		b := w.browser()
-		callback := w.held(b, "/reports")
-		expired := b.Cookies("/")
-		time.Sleep(10 * time.Minute)
-		r := request("GET", target(callback))
-		for _, c := range expired {
-			r.AddCookie(c) // a browser whose clock stands still
-		}
-		w.fake.ResetCalls()
-		res := do(w.app, r)
-		assert.Equal(t, 302, res.Code)
-		assert.Equal(t, on.page, mustParse(t, res.Header().Get("Location")).Path)
-		assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
+func TestCallbackRow6Expired(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		synctest.Test(t, func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.browser()
+			callback := w.held(b, "/reports")
+			expired := b.Cookies("/")
+			time.Sleep(10 * time.Minute)
+			r := request("GET", target(callback))
+			for _, c := range expired {
+				r.AddCookie(c) // a browser whose clock stands still
+			}
+			w.fake.ResetCalls()
+			res := do(w.app, r)
+			assert.Equal(t, 302, res.Code)
+			assert.Equal(t, on.page, mustParse(t, res.Header().Get("Location")).Path)
+			assert.Zero(t, w.fake.TotalCalls(), "calls to WeCom")
+		})
 	})
 }
 
-func TestCallbackRows7To9CookieLost(t *testing.T) { everyPlatform(t, testCallbackRows7To9CookieLost) }
-
-func testCallbackRows7To9CookieLost(t *testing.T, on platform) {
-	t.Run("7: signed in", func(t *testing.T) {
-		w := on.newWorld(t)
-		b := w.signedIn("lisi")
-		other := w.held(w.browser(), "/reports")
-		w.fake.ResetCalls()
-		res := b.GetNoFollow(other.URL)
-		assert.Equal(t, 303, res.Status)
-		assert.Equal(t, "/", res.Header.Get("Location"))
-		assert.Zero(t, w.fake.TotalCalls())
-		assert.Equal(t, "lisi", who(b))
-	})
-	t.Run("8: one restart, to the default page", func(t *testing.T) {
-		w := on.newWorld(t)
-		b := w.browser()
-		callback := w.held(b, "/reports")
-		b.DropCookies()
-		res := b.Follow(callback)
-		assert.Equal(t, `hello "zhangsan" true /`, res.Body)
-		assert.Equal(t, 2, w.pages())
-		assert.Equal(t, 1, w.exchanges())
-		assert.Zero(t, w.fake.Sent(mustParse(t, callback.URL).Query().Get("code")), "the presented code is never used")
-	})
-	t.Run("9: lost again, a page", func(t *testing.T) {
-		w := on.newWorld(t)
-		b := w.browser()
-		callback := w.held(b, "/reports")
-		b.DropCookies()
-		b.StopAt(isCallback)
-		again := b.Follow(callback)
-		require.True(t, again.Held)
-		b.StopAt(nil)
-		b.DropCookies()
-		res := b.Follow(again)
-		assert.Equal(t, 403, res.Status)
-		assert.Contains(t, res.Body, `href="/wecom/login"`)
-		assert.Zero(t, w.exchanges())
+func TestCallbackRows7To9CookieLost(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		t.Run("7: signed in", func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.signedIn("lisi")
+			other := w.held(w.browser(), "/reports")
+			w.fake.ResetCalls()
+			res := b.GetNoFollow(other.URL)
+			assert.Equal(t, 303, res.Status)
+			assert.Equal(t, "/", res.Header.Get("Location"))
+			assert.Zero(t, w.fake.TotalCalls())
+			assert.Equal(t, "lisi", who(b))
+		})
+		t.Run("8: one restart, to the default page", func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.browser()
+			callback := w.held(b, "/reports")
+			b.DropCookies()
+			res := b.Follow(callback)
+			assert.Equal(t, `hello "zhangsan" true /`, res.Body)
+			assert.Equal(t, 2, w.pages())
+			assert.Equal(t, 1, w.exchanges())
+			assert.Zero(t, w.fake.Sent(mustParse(t, callback.URL).Query().Get("code")), "the presented code is never used")
+		})
+		t.Run("9: lost again, a page", func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.browser()
+			callback := w.held(b, "/reports")
+			b.DropCookies()
+			b.StopAt(isCallback)
+			again := b.Follow(callback)
+			require.True(t, again.Held)
+			b.StopAt(nil)
+			b.DropCookies()
+			res := b.Follow(again)
+			assert.Equal(t, 403, res.Status)
+			assert.Contains(t, res.Body, `href="/wecom/login"`)
+			assert.Zero(t, w.exchanges())
+		})
 	})
 }
 
 func TestT27_B17_AtMostTwoTripsWithoutCookies(t *testing.T) {
-	everyPlatform(t, testT27_B17_AtMostTwoTripsWithoutCookies)
-}
-
-func testT27_B17_AtMostTwoTripsWithoutCookies(t *testing.T, on platform) {
-	for desc, setup := range map[string]func(*wecomtest.Browser){
-		"in a browser":    func(*wecomtest.Browser) {},
-		"in WeCom":        func(b *wecomtest.Browser) { b.InApp() },
-		"in an old WeCom": func(b *wecomtest.Browser) { b.InApp().FetchMetadata(false) },
-	} {
-		t.Run(desc, func(t *testing.T) {
-			w := on.newWorld(t)
-			b := w.browser().BlockCookies(true)
-			setup(b)
-			for n := 1; n <= 3; n++ { // each click on the page's button is an action of its own
-				res := b.Get("/reports")
-				assert.Equal(t, 403, res.Status)
-				assert.LessOrEqual(t, w.pages(), 2*n)
-				res = b.Click("/wecom/login")
-				assert.Equal(t, 403, res.Status)
-				w.fake.ResetCalls()
-			}
-			assert.Zero(t, w.exchanges())
-		})
-	}
-}
-
-func TestLoopBreakerSessionDidNotStick(t *testing.T) {
-	everyPlatform(t, testLoopBreakerSessionDidNotStick)
-}
-
-func testLoopBreakerSessionDidNotStick(t *testing.T, on platform) {
-	synctest.Test(t, func(t *testing.T) {
-		w := on.newWorld(t)
-		b := w.signedIn("zhangsan")
-		dropSession(b)
-		res := b.Get("/reports?x=1")
-		assert.Equal(t, 403, res.Status)
-		assert.Contains(t, res.Body, "/wecom/login?return_to=%2Freports%3Fx%3D1")
-		assert.Equal(t, 1, w.pages())
-		assert.Equal(t, 200, b.Click("/wecom/login?return_to=/reports").Status, "the button signs in")
-
-		dropSession(b)
-		time.Sleep(31 * time.Second)
-		assert.Equal(t, 200, b.Get("/reports").Status, "later it is an ordinary sign-in")
+	everyPlatform(t, func(t *testing.T, on platform) {
+		for desc, setup := range map[string]func(*wecomtest.Browser){
+			"in a browser":    func(*wecomtest.Browser) {},
+			"in WeCom":        func(b *wecomtest.Browser) { b.InApp() },
+			"in an old WeCom": func(b *wecomtest.Browser) { b.InApp().FetchMetadata(false) },
+		} {
+			t.Run(desc, func(t *testing.T) {
+				w := on.newWorld(t)
+				b := w.browser().BlockCookies(true)
+				setup(b)
+				for n := 1; n <= 3; n++ { // each click on the page's button is an action of its own
+					res := b.Get("/reports")
+					assert.Equal(t, 403, res.Status)
+					assert.LessOrEqual(t, w.pages(), 2*n)
+					res = b.Click("/wecom/login")
+					assert.Equal(t, 403, res.Status)
+					w.fake.ResetCalls()
+				}
+				assert.Zero(t, w.exchanges())
+			})
+		}
 	})
 }
 
-func TestCallbackPathMismatch(t *testing.T) { everyPlatform(t, testCallbackPathMismatch) }
+func TestLoopBreakerSessionDidNotStick(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		synctest.Test(t, func(t *testing.T) {
+			w := on.newWorld(t)
+			b := w.signedIn("zhangsan")
+			dropSession(b)
+			res := b.Get("/reports?x=1")
+			assert.Equal(t, 403, res.Status)
+			assert.Contains(t, res.Body, "/wecom/login?return_to=%2Freports%3Fx%3D1")
+			assert.Equal(t, 1, w.pages())
+			assert.Equal(t, 200, b.Click("/wecom/login?return_to=/reports").Status, "the button signs in")
 
-func testCallbackPathMismatch(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	callback := w.held(b, "/")
-	w.fake.ResetCalls()
-	res := b.GetNoFollow(strings.Replace(callback.URL, "/wecom/callback", "/app/wecom/callback", 1))
-	assert.Equal(t, 400, res.Status)
-	assert.Contains(t, w.logs.String(), "callback_mismatch")
-	assert.Zero(t, w.pages()+w.fake.TotalCalls())
-
-	res = b.GetNoFollow("/page?code=1&state=of-somebody-else")
-	assert.Equal(t, 302, res.Status, "another state is the application's own business")
+			dropSession(b)
+			time.Sleep(31 * time.Second)
+			assert.Equal(t, 200, b.Get("/reports").Status, "later it is an ordinary sign-in")
+		})
+	})
 }
 
-func TestT5_LoginCSRF(t *testing.T) { everyPlatform(t, testT5_LoginCSRF) }
-
-func testT5_LoginCSRF(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	attacker := w.browser().SignInAs("lisi")
-	victim := w.signedIn("zhangsan")
-	bystander := w.browser()
-	for i := range 3 {
-		callback := w.held(attacker, "/")
+func TestCallbackPathMismatch(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		b := w.browser()
+		callback := w.held(b, "/")
 		w.fake.ResetCalls()
+		res := b.GetNoFollow(strings.Replace(callback.URL, "/wecom/callback", "/app/wecom/callback", 1))
+		assert.Equal(t, 400, res.Status)
+		assert.Contains(t, w.logs.String(), "callback_mismatch")
+		assert.Zero(t, w.pages()+w.fake.TotalCalls())
 
-		before := victim.Cookies("/")
-		res := victim.GetNoFollow(callback.URL)
-		assert.NotContains(t, res.Body, "lisi")
-		assert.Zero(t, w.fake.TotalCalls(), "B5: calls to WeCom before the state is checked")
-		assert.Equal(t, before, victim.Cookies("/"))
-		assert.Equal(t, "zhangsan", who(victim))
+		res = b.GetNoFollow("/page?code=1&state=of-somebody-else")
+		assert.Equal(t, 302, res.Status, "another state is the application's own business")
+	})
+}
 
-		// A cookie of the victim's own, for another attempt, does not help either.
-		w.held(bystander, fmt.Sprintf("/%d", i))
-		w.fake.ResetCalls()
-		res = bystander.GetNoFollow(callback.URL)
-		assert.Equal(t, 302, res.Status)
-		assert.Zero(t, w.fake.TotalCalls())
-		assert.Empty(t, who(bystander))
-	}
+func TestT5_LoginCSRF(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		attacker := w.browser().SignInAs("lisi")
+		victim := w.signedIn("zhangsan")
+		bystander := w.browser()
+		for i := range 3 {
+			callback := w.held(attacker, "/")
+			w.fake.ResetCalls()
+
+			before := victim.Cookies("/")
+			res := victim.GetNoFollow(callback.URL)
+			assert.NotContains(t, res.Body, "lisi")
+			assert.Zero(t, w.fake.TotalCalls(), "B5: calls to WeCom before the state is checked")
+			assert.Equal(t, before, victim.Cookies("/"))
+			assert.Equal(t, "zhangsan", who(victim))
+
+			// A cookie of the victim's own, for another attempt, does not help either.
+			w.held(bystander, fmt.Sprintf("/%d", i))
+			w.fake.ResetCalls()
+			res = bystander.GetNoFollow(callback.URL)
+			assert.Equal(t, 302, res.Status)
+			assert.Zero(t, w.fake.TotalCalls())
+			assert.Empty(t, who(bystander))
+		}
+	})
 }
 
 // A cookie answers for its own attempt, whatever name it stands under.
@@ -359,50 +353,47 @@ func TestT5_AnotherAttemptsCookie(t *testing.T) {
 	assert.Equal(t, "/", do(m.Routes(), again).Header().Get("Location"), "not the other attempt's page")
 }
 
-func TestT6_StateIsUsedOnce(t *testing.T) { everyPlatform(t, testT6_StateIsUsedOnce) }
-
-func testT6_StateIsUsedOnce(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	callback := w.held(b, "/")
-	state := stateOf(t, callback.URL)
-	assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{76}$`), state)
-
-	attempt := b.Cookies("/") // as it was before it is spent
-	require.Equal(t, 200, b.Follow(callback).Status)
-	r := request("GET", "/wecom/callback?state="+state+"&code="+w.code("lisi"))
-	for _, c := range attempt {
-		r.AddCookie(c)
-	}
-	res := do(w.app, r)
-	assert.NotContains(t, res.Body.String(), "lisi")
-	assert.Equal(t, 1, w.exchanges(), "a used attempt exchanges nothing, also with its old cookie and another code")
-
-	t.Run("swapped between two attempts", func(t *testing.T) {
+func TestT6_StateIsUsedOnce(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
 		b := w.browser()
-		one, two := w.held(b, "/1"), w.held(b, "/2")
-		swapped := strings.Replace(one.URL, stateOf(t, one.URL), stateOf(t, two.URL), 1)
-		res := b.Get(swapped)
-		assert.Equal(t, `hello "zhangsan" true /2`, res.Body, "the page follows the state, not the code")
+		callback := w.held(b, "/")
+		state := stateOf(t, callback.URL)
+		assert.Regexp(t, regexp.MustCompile(`^[0-9a-f]{76}$`), state)
+
+		attempt := b.Cookies("/") // as it was before it is spent
+		require.Equal(t, 200, b.Follow(callback).Status)
+		r := with(request("GET", "/wecom/callback?state="+state+"&code="+w.code("lisi")), attempt)
+		res := do(w.app, r)
+		assert.NotContains(t, res.Body.String(), "lisi")
+		assert.Equal(t, 1, w.exchanges(), "a used attempt exchanges nothing, also with its old cookie and another code")
+
+		t.Run("swapped between two attempts", func(t *testing.T) {
+			b := w.browser()
+			one, two := w.held(b, "/1"), w.held(b, "/2")
+			swapped := strings.Replace(one.URL, stateOf(t, one.URL), stateOf(t, two.URL), 1)
+			res := b.Get(swapped)
+			assert.Equal(t, `hello "zhangsan" true /2`, res.Body, "the page follows the state, not the code")
+		})
 	})
 }
 
-func TestT7_B6_TenTabs(t *testing.T) { everyPlatform(t, testT7_B6_TenTabs) }
-
-func testT7_B6_TenTabs(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	var callbacks []*wecomtest.Response
-	for i := range 10 {
-		callbacks = append(callbacks, w.held(b.Tab(), fmt.Sprintf("/tab?n=%d", i)))
-	}
-	var wg sync.WaitGroup
-	for i, c := range callbacks {
-		wg.Go(func() {
-			assert.Equal(t, fmt.Sprintf(`hello "zhangsan" true /tab?n=%d`, i), b.Tab().Follow(c).Body)
-		})
-	}
-	wg.Wait()
+func TestT7_B6_TenTabs(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		b := w.browser()
+		var callbacks []*wecomtest.Response
+		for i := range 10 {
+			callbacks = append(callbacks, w.held(b.Tab(), fmt.Sprintf("/tab?n=%d", i)))
+		}
+		var wg sync.WaitGroup
+		for i, c := range callbacks {
+			wg.Go(func() {
+				assert.Equal(t, fmt.Sprintf(`hello "zhangsan" true /tab?n=%d`, i), b.Tab().Follow(c).Body)
+			})
+		}
+		wg.Wait()
+	})
 }
 
 // A tab that signs in while another does must not end what the other is loading;
@@ -415,10 +406,7 @@ func TestT7_ATabDoesNotEndAnothersSession(t *testing.T) {
 	loading := b.Cookies("/")
 	assert.Equal(t, `hello "zhangsan" true /2`, b.Tab().Follow(second).Body)
 	status := func() int {
-		r := request("GET", "/api")
-		for _, c := range loading {
-			r.AddCookie(c)
-		}
+		r := with(request("GET", "/api"), loading)
 		return do(w.app, r).Code
 	}
 	assert.Equal(t, 200, status())
@@ -446,21 +434,21 @@ func TestT7_TwoTabsTwoPeople(t *testing.T) {
 	assert.False(t, isIn(m.Handler(hello()), zhangsan), "the session that the browser had")
 }
 
-func TestT7_PendingAttemptsStaySmall(t *testing.T) { everyPlatform(t, testT7_PendingAttemptsStaySmall) }
-
-func testT7_PendingAttemptsStaySmall(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	for i := range 200 {
-		b.GetNoFollow(fmt.Sprintf("/%s?n=%d", strings.Repeat("x", 5*i), i))
-		header := 0
-		for _, c := range b.Cookies("/") {
-			header += len(c.Name) + len(c.Value) + 3
-			assert.Less(t, len(c.String()), 4096)
+func TestT7_PendingAttemptsStaySmall(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		b := w.browser()
+		for i := range 200 {
+			b.GetNoFollow(fmt.Sprintf("/%s?n=%d", strings.Repeat("x", 5*i), i))
+			header := 0
+			for _, c := range b.Cookies("/") {
+				header += len(c.Name) + len(c.Value) + 3
+				assert.Less(t, len(c.String()), 4096)
+			}
+			require.Less(t, header, 4096, "the Cookie header after %d starts", i+1)
 		}
-		require.Less(t, header, 4096, "the Cookie header after %d starts", i+1)
-	}
-	assert.Equal(t, 200, b.Get("/after").Status)
+		assert.Equal(t, 200, b.Get("/after").Status)
+	})
 }
 
 // A callback that comes again gets the same session for ten seconds, although its browser does
@@ -482,88 +470,83 @@ func TestF9_TheOutcomeIsSharedForTenSeconds(t *testing.T) {
 	})
 }
 
-func TestF9_B6_OneCallbackManyTimes(t *testing.T) { everyPlatform(t, testF9_B6_OneCallbackManyTimes) }
-
-func testF9_B6_OneCallbackManyTimes(t *testing.T, on platform) {
-	for _, n := range []int{2, 10, 50} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			w := on.newWorld(t)
-			b := w.browser()
-			callback := w.held(b, "/reports")
-			release := make(chan struct{})
-			w.fake.Script(on.exchange, wecomtest.Fault{Until: release})
-			var wg sync.WaitGroup
-			cookies := make([]string, n)
-			started := make(chan struct{}, n)
-			for i := range n {
-				wg.Go(func() {
-					r := request("GET", target(callback))
-					for _, c := range b.Cookies("/") {
-						r.AddCookie(c)
-					}
-					started <- struct{}{}
-					res := do(w.app, r)
-					assert.Equal(t, 303, res.Code)
-					assert.Equal(t, "/reports", res.Header().Get("Location"))
-					for _, c := range res.Result().Cookies() {
-						if !strings.HasPrefix(c.Name[len("__Host-wecom-"):], "-") && len(c.Name) == len("__Host-wecom-00000000") {
-							cookies[i] = c.Value
+func TestF9_B6_OneCallbackManyTimes(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		for _, n := range []int{2, 10, 50} {
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				w := on.newWorld(t)
+				b := w.browser()
+				callback := w.held(b, "/reports")
+				release := make(chan struct{})
+				w.fake.Script(on.exchange, wecomtest.Fault{Until: release})
+				var wg sync.WaitGroup
+				cookies := make([]string, n)
+				started := make(chan struct{}, n)
+				for i := range n {
+					wg.Go(func() {
+						r := with(request("GET", target(callback)), b.Cookies("/"))
+						started <- struct{}{}
+						res := do(w.app, r)
+						assert.Equal(t, 303, res.Code)
+						assert.Equal(t, "/reports", res.Header().Get("Location"))
+						for _, c := range res.Result().Cookies() {
+							if !strings.HasPrefix(c.Name[len("__Host-wecom-"):], "-") && len(c.Name) == len("__Host-wecom-00000000") {
+								cookies[i] = c.Value
+							}
 						}
-					}
-				})
-			}
-			for range n {
-				<-started
-			}
-			close(release)
-			wg.Wait()
-			assert.Equal(t, 1, w.exchanges())
-			for _, c := range cookies {
-				assert.Equal(t, cookies[0], c, "all get one session")
-			}
-			assert.NotEmpty(t, cookies[0])
-		})
-	}
+					})
+				}
+				for range n {
+					<-started
+				}
+				close(release)
+				wg.Wait()
+				assert.Equal(t, 1, w.exchanges())
+				for _, c := range cookies {
+					assert.Equal(t, cookies[0], c, "all get one session")
+				}
+				assert.NotEmpty(t, cookies[0])
+			})
+		}
+	})
 }
 
-func TestF9_CodeRejected(t *testing.T) { everyPlatform(t, testF9_CodeRejected) }
+func TestF9_CodeRejected(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		w := on.newWorld(t)
+		w.fake.Script(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
+		b := w.browser()
+		restart := b.GetNoFollow(w.held(b, "/reports").URL)
+		assert.Len(t, b.Cookies("/"), 1, "the new attempt's in place of the old one's")
+		res := b.Follow(restart)
+		assert.Equal(t, `hello "zhangsan" true /reports`, res.Body, "one restart, and the page is not forgotten")
+		assert.Equal(t, 2, w.pages())
 
-func testF9_CodeRejected(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	w.fake.Script(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
-	b := w.browser()
-	restart := b.GetNoFollow(w.held(b, "/reports").URL)
-	assert.Len(t, b.Cookies("/"), 1, "the new attempt's in place of the old one's")
-	res := b.Follow(restart)
-	assert.Equal(t, `hello "zhangsan" true /reports`, res.Body, "one restart, and the page is not forgotten")
-	assert.Equal(t, 2, w.pages())
-
-	w.fake.ResetCalls()
-	w.fake.Always(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
-	res = w.browser().Get("/reports")
-	assert.Equal(t, 403, res.Status, "then a page")
-	assert.Equal(t, 2, w.pages())
-	assert.Equal(t, 2, w.exchanges())
+		w.fake.ResetCalls()
+		w.fake.Always(on.exchange, wecomtest.Fault{ErrCode: on.usedCode})
+		res = w.browser().Get("/reports")
+		assert.Equal(t, 403, res.Status, "then a page")
+		assert.Equal(t, 2, w.pages())
+		assert.Equal(t, 2, w.exchanges())
+	})
 }
 
 func TestF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T) {
-	everyPlatform(t, testF6_ConnectionDiesAfterTheCodeWasSent)
-}
-
-func testF6_ConnectionDiesAfterTheCodeWasSent(t *testing.T, on platform) {
-	for name, drop := range map[string]wecomtest.Drop{"after": wecomtest.DropAfter, "midway": wecomtest.DropMidway} {
-		t.Run(name, func(t *testing.T) {
-			w := on.newWorld(t)
-			w.fake.Always(on.exchange, wecomtest.Fault{Drop: drop})
-			res := w.browser().Get("/reports")
-			assert.Equal(t, 503, res.Status)
-			assert.NotEmpty(t, res.Header.Get("Retry-After"))
-			assert.Equal(t, 2, w.pages(), "one automatic fresh sign-in")
-			for _, c := range w.fake.Codes() {
-				assert.LessOrEqual(t, w.fake.Sent(c.Value), 1)
-			}
-		})
-	}
+	everyPlatform(t, func(t *testing.T, on platform) {
+		for name, drop := range map[string]wecomtest.Drop{"after": wecomtest.DropAfter, "midway": wecomtest.DropMidway} {
+			t.Run(name, func(t *testing.T) {
+				w := on.newWorld(t)
+				w.fake.Always(on.exchange, wecomtest.Fault{Drop: drop})
+				res := w.browser().Get("/reports")
+				assert.Equal(t, 503, res.Status)
+				assert.NotEmpty(t, res.Header.Get("Retry-After"))
+				assert.Equal(t, 2, w.pages(), "one automatic fresh sign-in")
+				for _, c := range w.fake.Codes() {
+					assert.LessOrEqual(t, w.fake.Sent(c.Value), 1)
+				}
+			})
+		}
+	})
 }
 
 // WeCom out of order: nobody is asked to scan twice before they are told, and inside
@@ -665,82 +648,80 @@ func TestF3_TokenEndpointDown(t *testing.T) {
 }
 
 func TestF21_BrowserLeavesDuringTheExchange(t *testing.T) {
-	everyPlatform(t, testF21_BrowserLeavesDuringTheExchange)
+	everyPlatform(t, func(t *testing.T, on platform) {
+		synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+			w := on.newWorld(t)
+			b := w.browser()
+			callback := w.held(b, "/reports")
+			arrived, release := make(chan struct{}), make(chan struct{})
+			w.fake.Script(on.exchange, wecomtest.Fault{OnCall: func(*http.Request) { close(arrived) }, Until: release})
+			ctx, leave := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				r := &http.Request{Method: "GET", URL: mustParse(t, callback.URL), Header: http.Header{"Accept": {"text/html"}}}
+				b.Do(r.WithContext(ctx))
+			}()
+			<-arrived
+			leave()
+			<-done
+			close(release)
+			synctest.Wait()
+			assert.Equal(t, 200, b.Follow(callback).Status, "the same callback, again, gets the outcome")
+			assert.Equal(t, 1, w.exchanges())
+		})
+	})
 }
 
-func testF21_BrowserLeavesDuringTheExchange(t *testing.T, on platform) {
-	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+func TestFailedExchangesAreLimited(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
+		synctest.Test(t, func(t *testing.T) {
+			w := on.newWorld(t)
+			attacker := w.browser()
+			refused := 0
+			for range perClient + 100 {
+				state := stateOf(t, attacker.GetNoFollow("/wecom/login").Location())
+				if attacker.GetNoFollow("/wecom/callback?code="+w.made()+"&state="+state).Status == 429 {
+					refused++
+				}
+			}
+			assert.Equal(t, perClient, w.exchanges(), "wrong codes of one client")
+			assert.Equal(t, 100, refused)
+			assert.Equal(t, 200, w.browser().Get("/").Status, "others sign in")
+			time.Sleep(time.Hour + time.Minute)
+			assert.Equal(t, 200, attacker.Get("/").Status, "and so does the client, later")
+		})
+	})
+}
+
+func TestT21_EveryAnswerOfOurs(t *testing.T) {
+	everyPlatform(t, func(t *testing.T, on platform) {
 		w := on.newWorld(t)
 		b := w.browser()
-		callback := w.held(b, "/reports")
-		arrived, release := make(chan struct{}), make(chan struct{})
-		w.fake.Script(on.exchange, wecomtest.Fault{OnCall: func(*http.Request) { close(arrived) }, Until: release})
-		ctx, leave := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			r := &http.Request{Method: "GET", URL: mustParse(t, callback.URL), Header: http.Header{"Accept": {"text/html"}}}
-			b.Do(r.WithContext(ctx))
-		}()
-		<-arrived
-		leave()
-		<-done
-		close(release)
-		synctest.Wait()
-		assert.Equal(t, 200, b.Follow(callback).Status, "the same callback, again, gets the outcome")
-		assert.Equal(t, 1, w.exchanges())
-	})
-}
-
-func TestFailedExchangesAreLimited(t *testing.T) { everyPlatform(t, testFailedExchangesAreLimited) }
-
-func testFailedExchangesAreLimited(t *testing.T, on platform) {
-	synctest.Test(t, func(t *testing.T) {
-		w := on.newWorld(t)
-		attacker := w.browser()
-		refused := 0
-		for range perClient + 100 {
-			state := stateOf(t, attacker.GetNoFollow("/wecom/login").Location())
-			if attacker.GetNoFollow("/wecom/callback?code="+w.made()+"&state="+state).Status == 429 {
-				refused++
-			}
+		b.StopAt(func(*http.Request) bool { return false })
+		res := b.Get("/reports")
+		answers := []*wecomtest.Response{
+			b.Tab().GetNoFollow("/wecom/login"),
+			b.GetNoFollow("/wecom/callback"),
+			b.Post("/wecom/logout"),
+			b.GetNoFollow("/wecom/signed-out"),
+			b.GetNoFollow("/wecom/logout"),
+			b.Fetch("GET", "/api", ""),
+			b.Fetch("GET", "/wecom/session", ""),
+			b.GetNoFollow("/deep"),
 		}
-		assert.Equal(t, perClient, w.exchanges(), "wrong codes of one client")
-		assert.Equal(t, 100, refused)
-		assert.Equal(t, 200, w.browser().Get("/").Status, "others sign in")
-		time.Sleep(time.Hour + time.Minute)
-		assert.Equal(t, 200, attacker.Get("/").Status, "and so does the client, later")
+		require.Equal(t, 200, res.Status)
+		for _, a := range answers {
+			h := a.Header
+			assert.Equal(t, "no-store", h.Get("Cache-Control"), a.URL)
+			assert.Equal(t, "origin", h.Get("Referrer-Policy"), a.URL)
+			assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"), a.URL)
+			assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'", a.URL)
+			assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'self'", a.URL)
+			assert.NotEmpty(t, h.Get("Vary"), a.URL)
+			assert.NotContains(t, []int{301, 307, 308}, a.Status, a.URL)
+		}
 	})
-}
-
-func TestT21_EveryAnswerOfOurs(t *testing.T) { everyPlatform(t, testT21_EveryAnswerOfOurs) }
-
-func testT21_EveryAnswerOfOurs(t *testing.T, on platform) {
-	w := on.newWorld(t)
-	b := w.browser()
-	b.StopAt(func(*http.Request) bool { return false })
-	res := b.Get("/reports")
-	answers := []*wecomtest.Response{
-		b.Tab().GetNoFollow("/wecom/login"),
-		b.GetNoFollow("/wecom/callback"),
-		b.Post("/wecom/logout"),
-		b.GetNoFollow("/wecom/signed-out"),
-		b.GetNoFollow("/wecom/logout"),
-		b.Fetch("GET", "/api", ""),
-		b.Fetch("GET", "/wecom/session", ""),
-		b.GetNoFollow("/deep"),
-	}
-	require.Equal(t, 200, res.Status)
-	for _, a := range answers {
-		h := a.Header
-		assert.Equal(t, "no-store", h.Get("Cache-Control"), a.URL)
-		assert.Equal(t, "origin", h.Get("Referrer-Policy"), a.URL)
-		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"), a.URL)
-		assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'", a.URL)
-		assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'self'", a.URL)
-		assert.NotEmpty(t, h.Get("Vary"), a.URL)
-		assert.NotContains(t, []int{301, 307, 308}, a.Status, a.URL)
-	}
 }
 
 // code issues a code as if who had signed in.

@@ -96,7 +96,7 @@ func TestCheckWhenWeComIsDown(t *testing.T) {
 func TestCheckOfAnOwnProvider(t *testing.T) {
 	cause := errors.New("the app is not approved")
 	o := sound()
-	o.Provider = checkedProvider{cause}
+	o.Provider = checkedProvider{err: cause}
 	auth, err := wecom.New(o)
 	require.NoError(t, err)
 	assert.ErrorIs(t, auth.Check(t.Context()), cause)
@@ -104,11 +104,9 @@ func TestCheckOfAnOwnProvider(t *testing.T) {
 	assert.Error(t, (&wecom.Middleware{}).Check(t.Context()))
 }
 
-type checkedProvider struct{ err error }
-
-func (checkedProvider) App() wecom.App                    { return wecom.App{Provider: "own"} }
-func (checkedProvider) AuthorizeURL(wecom.Attempt) string { return "https://login.example.net/" }
-func (checkedProvider) Identify(context.Context, string) (wecom.Identity, error) {
-	return wecom.Identity{}, wecom.ErrStartOver
+type checkedProvider struct {
+	fixedProvider
+	err error
 }
+
 func (p checkedProvider) Check(context.Context) error { return p.err }

@@ -128,7 +128,7 @@ func TestWhatDoesNotCount(t *testing.T) {
 		},
 		"a store that is down": func(o *wecom.Options) {
 			store := newTestStore()
-			store.fail["Commit"] = errors.New("disk full")
+			store.set(failing("Commit", errors.New("disk full")))
 			o.SessionStore = store
 		},
 	} {
@@ -174,7 +174,7 @@ func TestWhatDoesNotCount(t *testing.T) {
 	}
 }
 
-type brokenTokens struct{ noTokens }
+type brokenTokens struct{ fixedToken }
 
 func (brokenTokens) Token(context.Context) (wecom.Token, error) {
 	return wecom.Token{}, errors.New("down")
@@ -182,7 +182,7 @@ func (brokenTokens) Token(context.Context) (wecom.Token, error) {
 
 // sparseTokens have a token for the first call of each sign-in, and none to replace it.
 type sparseTokens struct {
-	noTokens
+	fixedToken
 	n atomic.Int64
 }
 
@@ -231,7 +231,7 @@ func TestF28_WhatWasNotSentIsForgotten(t *testing.T) {
 func TestGoodSignInsAreNotLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fixed(t, func(o *wecom.Options) {
-			o.Provider = seam{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
+			o.Provider = fixedProvider{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
 				time.Sleep(500 * time.Millisecond)
 				return fixedProvider{}.Identify(ctx, code)
 			}}
@@ -255,7 +255,7 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent atomic.Int64
 		m := fixed(t, func(o *wecom.Options) {
-			o.Provider = seam{identify: func(ctx context.Context, _ string) (wecom.Identity, error) {
+			o.Provider = fixedProvider{identify: func(ctx context.Context, _ string) (wecom.Identity, error) {
 				sent.Add(1)
 				<-ctx.Done()
 				return wecom.Identity{}, ctx.Err()
@@ -293,7 +293,7 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 func TestT25_MarkedBrowsersSignInDuringAnAttack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fixed(t, func(o *wecom.Options) {
-			o.Provider = seam{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
+			o.Provider = fixedProvider{identify: func(ctx context.Context, code string) (wecom.Identity, error) {
 				if strings.HasPrefix(code, "made") {
 					return rejectEveryCode(ctx, code)
 				}

@@ -73,9 +73,7 @@ func TestF28_FailingSignIns(t *testing.T) {
 			r := request("GET", "/")
 			start := do(w.app, r)
 			r = request("GET", "/wecom/callback?code="+w.made()+"&state="+stateOf(t, start.Header().Get("Location")))
-			for _, c := range start.Result().Cookies() {
-				r.AddCookie(c)
-			}
+			with(r, start.Result().Cookies())
 			r.RemoteAddr = "192.0.2.1:1"
 			require.Contains(t, []int{503, 429}, do(w.app, r).Code)
 		}

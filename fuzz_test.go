@@ -38,9 +38,7 @@ func FuzzCallback(f *testing.F) {
 		query = strings.NewReplacer("STATE", state, "code=1", fmt.Sprintf("code=1x%d", n.Add(1))).Replace(query)
 		r := request("GET", "/")
 		r.URL = &url.URL{Path: "/wecom/callback", RawQuery: query}
-		for _, c := range start.Result().Cookies() {
-			r.AddCookie(c)
-		}
+		with(r, start.Result().Cookies())
 		res := do(h, r)
 		switch res.Code {
 		case 303:
@@ -163,10 +161,7 @@ func FuzzReturnTo(f *testing.F) {
 			if start.Code != 302 {
 				t.Fatalf("%q: status %d", target, start.Code)
 			}
-			r := request("GET", fmt.Sprintf("/wecom/callback?code=f%d&state=%s", n.Add(1), stateIn(start.Header().Get("Location"))))
-			for _, c := range start.Result().Cookies() {
-				r.AddCookie(c)
-			}
+			r := with(request("GET", fmt.Sprintf("/wecom/callback?code=f%d&state=%s", n.Add(1), stateIn(start.Header().Get("Location")))), start.Result().Cookies())
 			done := do(h, r)
 			require.Equal(t, 303, done.Code)
 			location := done.Header().Get("Location")
@@ -231,9 +226,7 @@ func FuzzHeadersStaySmall(f *testing.F) {
 				path, query, _ := strings.Cut(target, "?")
 				r.URL, r.RequestURI = &url.URL{Path: path, RawQuery: query}, target
 				r.Header = http.Header{"Accept": {accept}, "Content-Type": {"application/json"}, "Cookie": {cookies}}
-				for _, c := range held {
-					r.AddCookie(c)
-				}
+				with(r, held)
 				res := do(h, r)
 				if size := headerBytes(res.Header()); size > 3<<10 {
 					t.Fatalf("%s with a target of %d bytes and %d bytes of cookies: %d bytes of headers:\n%v", method, len(target), len(cookies), size, res.Header())

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
@@ -153,20 +154,83 @@ func fixed(t testing.TB, change ...func(*wecom.Options)) *wecom.Middleware {
 	return m
 }
 
+// A fixedProvider signs everybody in as the code says, up to a dot, unless identify says otherwise.
+type fixedProvider struct {
+	app      wecom.App // if not the usual one
+	identify func(ctx context.Context, code string) (wecom.Identity, error)
+}
+
+func (p fixedProvider) App() wecom.App {
+	return cmp.Or(p.app, wecom.App{Provider: "fixed", CorpID: "corp", AppID: "1"})
+}
+
+func (fixedProvider) AuthorizeURL(a wecom.Attempt) string {
+	return "https://idp.example/?state=" + a.State + "&redirect_uri=" + a.RedirectURI
+}
+
+func (p fixedProvider) Identify(ctx context.Context, code string) (wecom.Identity, error) {
+	if p.identify != nil {
+		return p.identify(ctx, code)
+	}
+	user, _, _ := strings.Cut(code, ".")
+	app := p.App()
+	return wecom.Identity{Provider: app.Provider, CorpID: app.CorpID, AppID: app.AppID, UserID: user}, nil
+}
+
+func rejectEveryCode(context.Context, string) (wecom.Identity, error) {
+	return wecom.Identity{}, fmt.Errorf("%w: no such code", wecom.ErrStartOver)
+}
+
+// replica is one of several middlewares of fixed's that share a store.
+func replica(t testing.TB, store scs.Store) *wecom.Middleware {
+	t.Helper()
+	return fixed(t, func(o *wecom.Options) { o.SessionStore = store })
+}
+
+// comeFrom opens a page, which begins a sign-in, and returns the callback that ends it.
+func comeFrom(t testing.TB, h http.Handler, page, code string) *http.Request {
+	t.Helper()
+	start := do(h, request("GET", page))
+	require.Equal(t, 302, start.Code, start.Body)
+	u, err := url.Parse(start.Header().Get("Location"))
+	require.NoError(t, err)
+	callback, err := url.Parse(cmp.Or(u.Query().Get("redirect_uri"), "/wecom/callback"))
+	require.NoError(t, err)
+	return with(request("GET", callback.Path+"?code="+code+"&state="+u.Query().Get("state")), start.Result().Cookies())
+}
+
+// comeBack is comeFrom at the middleware's own page.
+func comeBack(t testing.TB, m *wecom.Middleware, code string) *http.Request {
+	t.Helper()
+	return comeFrom(t, m.Routes(), m.LoginURL(""), code)
+}
+
 // signInFixed signs in to a middleware of fixed's and returns the cookies.
 func signInFixed(t testing.TB, m *wecom.Middleware, code string) []*http.Cookie {
 	t.Helper()
-	start := do(m.Routes(), request("GET", "/wecom/login"))
-	require.Equal(t, 302, start.Code)
-	u, err := url.Parse(start.Header().Get("Location"))
-	require.NoError(t, err)
-	r := request("GET", "/wecom/callback?code="+code+"&state="+u.Query().Get("state"))
-	for _, c := range start.Result().Cookies() {
-		r.AddCookie(c)
-	}
-	done := do(m.Routes(), r)
+	done := do(m.Routes(), comeBack(t, m, code))
 	require.Equal(t, 303, done.Code, done.Body)
 	return done.Result().Cookies()
+}
+
+// codeSession signs somebody in at app and returns the session's cookie.
+func codeSession(t testing.TB, app http.Handler, code string) *http.Cookie {
+	t.Helper()
+	session := sessionOf(do(app, comeFrom(t, app, "/", code)))
+	require.NotNil(t, session)
+	return session
+}
+
+func isIn(app http.Handler, session *http.Cookie) bool {
+	return do(app, with(request("GET", "/"), []*http.Cookie{session})).Code == http.StatusOK
+}
+
+// with adds cookies to a request.
+func with(r *http.Request, cookies []*http.Cookie) *http.Request {
+	for _, c := range cookies {
+		r.AddCookie(c)
+	}
+	return r
 }
 
 // sessionOf is the session's cookie in an answer, nil if it sets none.

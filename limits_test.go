@@ -78,7 +78,7 @@ func TestLimitOfTheSessionStore(t *testing.T) {
 			o.Limits.SessionStore = 3 * time.Second
 		})
 		session := sessionOf(do(m.Routes(), comeBack(t, m, "zhangsan")))
-		store.set(func() { store.hang = hang })
+		store.set(hanging(hang))
 		began := time.Now()
 		assert.False(t, isIn(m.Handler(hello()), session))
 		assert.Equal(t, 3*time.Second, time.Since(began))

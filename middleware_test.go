@@ -397,9 +397,7 @@ func assertNotOwn(t *testing.T, w *world, target string) {
 	assert.Equal(t, 302, do(w.app, r).Code, target)
 
 	r.URL.RawQuery = "code=" + w.code("zhangsan") + "&state=" + stateOf(t, start.Header().Get("Location"))
-	for _, c := range start.Result().Cookies() {
-		r.AddCookie(c)
-	}
+	with(r, start.Result().Cookies())
 	res := do(w.app, r)
 	assert.Equal(t, 400, res.Code, target)
 	assert.Empty(t, res.Header()["Set-Cookie"], target)
@@ -445,10 +443,7 @@ func TestT16_NobodyIsBelieved(t *testing.T) {
 			return h, r.WithContext(ctx)
 		},
 		"an identity of another Middleware": func(h http.Handler) (http.Handler, *http.Request) {
-			r := request("GET", "/")
-			for _, c := range other.signedIn("lisi").Cookies("/") {
-				r.AddCookie(c)
-			}
+			r := with(request("GET", "/"), other.signedIn("lisi").Cookies("/"))
 			return other.auth.Handler(h), r
 		},
 	} {
@@ -478,10 +473,7 @@ func TestRequire(t *testing.T) {
 	w := newWorld(t)
 	in := w.signedIn("zhangsan")
 	request := func() *http.Request {
-		r := request("GET", "/admin")
-		for _, c := range in.Cookies("/") {
-			r.AddCookie(c)
-		}
+		r := with(request("GET", "/admin"), in.Cookies("/"))
 		return r
 	}
 	answer := func(ok bool, err error) wecom.Authorizer {
@@ -781,10 +773,7 @@ func TestT29_TheSameResponseWriter(t *testing.T) {
 		"Require":                w.auth.Require(everybody)(next),
 		"Require inside Handler": w.auth.Handler(w.auth.Require(everybody)(next)),
 	} {
-		r := request("GET", "/")
-		for _, c := range in.Cookies("/") {
-			r.AddCookie(c)
-		}
+		r := with(request("GET", "/"), in.Cookies("/"))
 		given, got = httptest.NewRecorder(), nil
 		h.ServeHTTP(given, r)
 		assert.Same(t, given, got, desc)
@@ -792,63 +781,6 @@ func TestT29_TheSameResponseWriter(t *testing.T) {
 	given, got = httptest.NewRecorder(), nil
 	w.auth.Optional(next).ServeHTTP(given, request("GET", "/"))
 	assert.Same(t, given, got, "Optional, anonymous")
-}
-
-func TestT29_StreamingAndUpgrades(t *testing.T) {
-	m := fixed(t)
-	release := make(chan struct{})
-	l := newSocket(t, m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/events":
-			assert.NoError(t, http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)))
-			w.Header().Set("Content-Type", "text/event-stream")
-			_, _ = io.WriteString(w, "data: first\n\n")
-			w.(http.Flusher).Flush()
-			<-release
-			_, _ = io.WriteString(w, "data: second\n\n")
-		case "/upgrade":
-			conn, rw, err := w.(http.Hijacker).Hijack()
-			if !assert.NoError(t, err) {
-				return
-			}
-			defer conn.Close()
-			_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-			_ = rw.Flush()
-			line, _ := rw.ReadString('\n')
-			_, _ = rw.WriteString("echo " + line)
-			_ = rw.Flush()
-		case "/copy":
-			_, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader("copied"))
-			assert.NoError(t, err)
-		}
-	})))
-	cookie := "Cookie: " + cookieHeader(signInFixed(t, m, "zhangsan")) + "\r\n"
-
-	conn := l.dial(t)
-	fmt.Fprintf(conn, "GET /events HTTP/1.1\r\nHost: x\r\n%s\r\n", cookie)
-	in := bufio.NewReader(conn)
-	res, err := http.ReadResponse(in, nil)
-	require.NoError(t, err)
-	first := make([]byte, len("data: first\n\n"))
-	_, err = io.ReadFull(res.Body, first)
-	require.NoError(t, err, "the first event arrives while the handler runs")
-	assert.Equal(t, "data: first\n\n", string(first))
-	close(release)
-	rest, err := io.ReadAll(res.Body)
-	require.NoError(t, err)
-	assert.Equal(t, "data: second\n\n", string(rest))
-
-	conn = l.dial(t)
-	fmt.Fprintf(conn, "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n%s\r\nhello\n", cookie)
-	in = bufio.NewReader(conn)
-	res, err = http.ReadResponse(in, nil)
-	require.NoError(t, err)
-	assert.Equal(t, 101, res.StatusCode)
-	echo, err := in.ReadString('\n')
-	require.NoError(t, err)
-	assert.Equal(t, "echo hello\n", echo)
-
-	assert.Equal(t, "copied", l.send(t, "GET /copy HTTP/1.1\r\nHost: x\r\n"+cookie+"\r\n").body)
 }
 
 // A socket is a server on loopback that is spoken to byte by byte.

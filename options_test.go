@@ -1,7 +1,6 @@
 package wecom_test
 
 import (
-	"context"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -45,18 +44,6 @@ func soundManager() *scs.SessionManager {
 	return m
 }
 
-type noTokens struct{}
-
-func (noTokens) Token(context.Context) (wecom.Token, error) { return wecom.Token{}, nil }
-func (noTokens) Invalidate(wecom.Token)                     {}
-
-type noStore struct{}
-
-func (noStore) Load(context.Context, string) (wecom.Token, error) { return wecom.Token{}, nil }
-func (noStore) Update(ctx context.Context, _ string, fn func(context.Context, wecom.Token) (wecom.Token, error)) (wecom.Token, error) {
-	return fn(ctx, wecom.Token{})
-}
-
 func TestOptions(t *testing.T) {
 	stateKey := wecom.NewSecret(strings.Repeat("k", 32))
 	tests := []struct {
@@ -94,10 +81,10 @@ func TestOptions(t *testing.T) {
 		{"the older scope", func(o *wecom.Options) { o.Scope = "snsapi_userinfo" }, nil},
 		{"secret with a newline from a file", func(o *wecom.Options) { o.Secret = wecom.NewSecret(testSecret + "\n") }, []string{"white space"}},
 		{"no secret, but token source and state key", func(o *wecom.Options) {
-			o.Secret, o.TokenSource, o.StateKey = wecom.Secret{}, noTokens{}, stateKey
+			o.Secret, o.TokenSource, o.StateKey = wecom.Secret{}, fixedToken{}, stateKey
 		}, nil},
-		{"no secret and no state key", func(o *wecom.Options) { o.Secret, o.TokenSource = wecom.Secret{}, noTokens{} }, []string{"StateKey is missing"}},
-		{"token source and token store", func(o *wecom.Options) { o.TokenSource, o.TokenStore = noTokens{}, noStore{} }, []string{"TokenStore"}},
+		{"no secret and no state key", func(o *wecom.Options) { o.Secret, o.TokenSource = wecom.Secret{}, fixedToken{} }, []string{"StateKey is missing"}},
+		{"token source and token store", func(o *wecom.Options) { o.TokenSource, o.TokenStore = fixedToken{}, newSharedStore() }, []string{"TokenStore"}},
 		{"short state key", func(o *wecom.Options) { o.StateKey = wecom.NewSecret("short") }, []string{"StateKey has 5 bytes"}},
 		{"short earlier state key", func(o *wecom.Options) {
 			o.EarlierStateKeys = []wecom.Secret{wecom.NewSecret(strings.Repeat("k", 32)), wecom.NewSecret("k")}
@@ -232,22 +219,6 @@ func TestOptions(t *testing.T) {
 			assert.NotContains(t, err.Error(), "canary")
 		})
 	}
-}
-
-// fixedProvider signs everybody in as the code says.
-type fixedProvider struct{}
-
-func (fixedProvider) App() wecom.App {
-	return wecom.App{Provider: "fixed", CorpID: "corp", AppID: "1"}
-}
-
-func (fixedProvider) AuthorizeURL(a wecom.Attempt) string {
-	return "https://idp.example/?state=" + a.State + "&redirect_uri=" + a.RedirectURI
-}
-
-func (p fixedProvider) Identify(_ context.Context, code string) (wecom.Identity, error) {
-	app := p.App()
-	return wecom.Identity{Provider: app.Provider, CorpID: app.CorpID, AppID: app.AppID, UserID: code}, nil
 }
 
 func TestOptionsReportEveryMistakeAtOnce(t *testing.T) {

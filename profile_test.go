@@ -1,12 +1,7 @@
 package wecom_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,132 +160,9 @@ func TestProfileTakesABoundedTime(t *testing.T) {
 	})
 }
 
-// Canaries: the user_ticket, the mobile number, the mailboxes and the avatar
-// reach no log at any level, whatever goes wrong, and no answer but that of GET /wecom/session.
-func TestT20_ProfileReachesNoLog(t *testing.T) { synctest.Test(t, profileReachesNoLog) }
-
-func profileReachesNoLog(t *testing.T) {
-	var logs, answers bytes.Buffer
-	var tickets []string
-	const (
-		mobile, email, mail = "13987654321", "canary@mail.example.net", "canary@corp.example.com"
-		avatar              = "https://wework.qpic.cn/wwpic/canary/0"
-	)
-	options := []func(*wecom.Options){withProfile, requiredProfile}
-	faults := []wecomtest.Fault{
-		{}, {ErrCode: 84015}, {ErrCode: 60011}, {ErrCode: 48002}, {ErrCode: 40014}, {ErrCode: -1}, {Status: 500},
-		{Drop: wecomtest.DropMidway}, {Body: []byte(`{"errcode":0,"userid":"lisi","mobile":"` + mobile + `"}`)},
-		{Body: []byte(`{"errcode":0,"userid":7,"mobile":"` + mobile + `","email":"` + email + `"}`)},
-		{Body: []byte(`{"errcode":0,"mobile":"` + mobile + `"`)},
-	}
-	for _, option := range options {
-		for _, fault := range faults {
-			for _, op := range []string{"user/get", "auth/getuserdetail"} {
-				w := newWorld(t, option, func(o *wecom.Options) {
-					o.Recheck = time.Minute
-					o.Logger = slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.Level(-100), AddSource: true}))
-					o.Transport = spyTransport{o.Transport, func(res *http.Response, body []byte) {
-						var answer struct {
-							Ticket string `json:"user_ticket"`
-						}
-						if json.Unmarshal(body, &answer) == nil && answer.Ticket != "" {
-							tickets = append(tickets, answer.Ticket)
-						}
-					}}
-				})
-				w.fake.AddMember(wecomtest.Member{UserID: "canary", Name: "金丝雀", Departments: []int64{2}, Mobile: mobile, Email: email, BizMail: mail, Avatar: avatar})
-				if fault.ErrCode != 0 {
-					fault.ErrMsg = "echo " + mobile + " " + email + " " + mail
-				}
-				w.fake.Always(op, fault)
-				if op == "user/get" {
-					app := w.fake.App()
-					app.SensitiveFields = []string{"mobile", "email"} // so that something is missing
-					w.fake.AddApp(app)
-				}
-				b := w.browser().SignInAs("canary").InApp()
-				res := b.Get("/page")
-				fmt.Fprintln(&answers, res.Header, res.Body, res.URL, b.Cookies("/"), b.Cookies("/wecom/callback"))
-				for _, hop := range res.Hops {
-					fmt.Fprintln(&answers, hop.URL)
-				}
-				_ = w.auth.Revoke(t.Context(), wecom.Identity{UserID: "canary"})
-				_, err := w.auth.Client().UserIDByMobile(t.Context(), mobile)
-				fmt.Fprintln(&answers, err)
-			}
-		}
-	}
-	require.Greater(t, len(tickets), 20, "WeCom gave tickets")
-	require.Contains(t, logs.String(), "without their profile")
-	require.Contains(t, logs.String(), "did not give the whole profile")
-	for _, canary := range append(tickets, mobile, email, mail, avatar, "金丝雀") {
-		assert.False(t, strings.Contains(logs.String(), canary), "a log line holds %q", canary)
-		assert.False(t, strings.Contains(answers.String(), canary), "an answer holds %q", canary)
-	}
-}
-
-// A user_ticket stays within the sign-in.
-func TestT20_TicketIsNotKept(t *testing.T) {
-	var ticket string
-	store := newTestStore()
-	w := newWorld(t, withProfile, func(o *wecom.Options) {
-		o.SessionStore = store
-		o.Transport = spyTransport{o.Transport, func(res *http.Response, body []byte) {
-			var answer struct {
-				Ticket string `json:"user_ticket"`
-			}
-			if json.Unmarshal(body, &answer) == nil && answer.Ticket != "" {
-				ticket = answer.Ticket
-			}
-		}}
-	})
-	b := w.browser().InApp()
-	require.Equal(t, 200, b.Get("/").Status)
-	require.NotEmpty(t, ticket)
-	for _, row := range store.rows() {
-		assert.NotContains(t, string(row), ticket)
-	}
-	assert.NotContains(t, b.Fetch("GET", "/wecom/session", "").Body, ticket)
-}
-
 func TestProfileOptions(t *testing.T) {
 	o := sound()
 	o.ProfileRequired = true
 	_, err := wecom.New(o)
 	assert.ErrorContains(t, err, "ProfileRequired")
 }
-
-// A spyTransport shows each answer's body.
-type spyTransport struct {
-	next http.RoundTripper
-	see  func(*http.Response, []byte)
-}
-
-func (s spyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := s.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	var body bytes.Buffer
-	_, readErr := body.ReadFrom(res.Body)
-	_ = res.Body.Close()
-	s.see(res, body.Bytes())
-	res.Body = &replay{bytes.NewReader(body.Bytes()), readErr}
-	return res, nil
-}
-
-// A replay is a body that ends as the first one did.
-type replay struct {
-	*bytes.Reader
-	end error
-}
-
-func (r *replay) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && r.end != nil {
-		err = r.end
-	}
-	return n, err
-}
-
-func (r *replay) Close() error { return nil }

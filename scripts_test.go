@@ -3,6 +3,7 @@ package wecom_test
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -82,16 +82,6 @@ func sealed(t *testing.T, res *wecomtest.Response) {
 		assert.Equal(t, "application/json; charset=utf-8", res.Header.Get("Content-Type"))
 		assert.True(t, json.Valid([]byte(res.Body)), res.Body)
 	}
-}
-
-var scriptCarriers = map[string]func(*wecom.Options){
-	"own cookie": func(*wecom.Options) {},
-	"scs session": func(o *wecom.Options) {
-		o.Sessions = scs.New()
-		o.Sessions.Store = memstore.NewWithCleanupInterval(0)
-		o.Sessions.HashTokenInStore = true
-		o.Sessions.Cookie.Name, o.Sessions.Cookie.Secure = "__Host-session", true
-	},
 }
 
 func TestScriptAttempt(t *testing.T) {
@@ -176,44 +166,41 @@ func TestScriptAttemptBodies(t *testing.T) {
 }
 
 func TestScriptSignIn(t *testing.T) {
-	for name, carrier := range scriptCarriers {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, carrier)
-			b := w.browser()
-			m := w.mint(b)
+	eachCarrier(t, func(t *testing.T, w *world, _ *testStore, _ *scs.SessionManager) {
+		b := w.browser()
+		m := w.mint(b)
 
-			res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), m.State)
-			require.Equal(t, 200, res.Status, res.Body)
-			sealed(t, res)
-			var id map[string]any
-			require.NoError(t, res.JSON(&id))
-			assert.Equal(t, "wecom", id["provider"])
-			assert.Equal(t, w.fake.CorpID(), id["corp_id"])
-			assert.Equal(t, w.fake.AgentID(), id["app_id"])
-			assert.Equal(t, "zhangsan", id["user_id"])
-			assert.NotEmpty(t, id["authenticated_at"])
-			assert.Equal(t, 1, w.exchanges())
+		res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), m.State)
+		require.Equal(t, 200, res.Status, res.Body)
+		sealed(t, res)
+		var id map[string]any
+		require.NoError(t, res.JSON(&id))
+		assert.Equal(t, "wecom", id["provider"])
+		assert.Equal(t, w.fake.CorpID(), id["corp_id"])
+		assert.Equal(t, w.fake.AgentID(), id["app_id"])
+		assert.Equal(t, "zhangsan", id["user_id"])
+		assert.NotEmpty(t, id["authenticated_at"])
+		assert.Equal(t, 1, w.exchanges())
 
-			assert.Equal(t, `hello "zhangsan" true /reports`, b.Get("/reports").Body)
-			again := b.Fetch("GET", "/wecom/session", "")
-			assert.Equal(t, 200, again.Status)
-			sealed(t, again)
-			assert.JSONEq(t, res.Body, again.Body, "the same identity")
+		assert.Equal(t, `hello "zhangsan" true /reports`, b.Get("/reports").Body)
+		again := b.Fetch("GET", "/wecom/session", "")
+		assert.Equal(t, 200, again.Status)
+		sealed(t, again)
+		assert.JSONEq(t, res.Body, again.Body, "the same identity")
 
-			out := b.Fetch("DELETE", "/wecom/session", "")
-			assert.Equal(t, 204, out.Status)
-			assert.Empty(t, out.Body)
-			sealed(t, out)
-			gone := b.Fetch("GET", "/wecom/session", "")
-			assert.Equal(t, 401, gone.Status)
-			sealed(t, gone)
-			code, loginURL := refusal(t, gone)
-			assert.Equal(t, "login_required", code)
-			assert.Equal(t, "/wecom/login?return_to=%2Freports", loginURL, "the page that the script is on")
-			assert.Equal(t, "null", strings.TrimSpace(b.Fetch("GET", "/wecom/session?optional=1", "").Body))
-			assert.Equal(t, 204, b.Fetch("DELETE", "/wecom/session", "").Status, "again, by somebody who is nobody")
-		})
-	}
+		out := b.Fetch("DELETE", "/wecom/session", "")
+		assert.Equal(t, 204, out.Status)
+		assert.Empty(t, out.Body)
+		sealed(t, out)
+		gone := b.Fetch("GET", "/wecom/session", "")
+		assert.Equal(t, 401, gone.Status)
+		sealed(t, gone)
+		code, loginURL := refusal(t, gone)
+		assert.Equal(t, "login_required", code)
+		assert.Equal(t, "/wecom/login?return_to=%2Freports", loginURL, "the page that the script is on")
+		assert.Equal(t, "null", strings.TrimSpace(b.Fetch("GET", "/wecom/session?optional=1", "").Body))
+		assert.Equal(t, 204, b.Fetch("DELETE", "/wecom/session", "").Status, "again, by somebody who is nobody")
+	})
 }
 
 // An attempt that ended in one person's sign-in does not name the one who signed in after.
@@ -233,29 +220,6 @@ func TestScriptSpentAttemptOfAnother(t *testing.T) {
 		refused, _ := refusal(t, res)
 		assert.Equal(t, "attempt_lost", refused)
 	})
-}
-
-func TestScriptMethods(t *testing.T) {
-	w := newWorld(t)
-	for _, tt := range []struct{ route, methods, allow string }{
-		{"/wecom/attempt", "GET HEAD PUT PATCH DELETE OPTIONS TRACE", "POST"},
-		{"/wecom/session", "PUT PATCH OPTIONS TRACE", "GET, HEAD, POST, DELETE"},
-	} {
-		for method := range strings.FieldsSeq(tt.methods) {
-			r := httptest.NewRequest(method, site+tt.route, nil)
-			r.Header.Set("Origin", "https://evil.example")
-			r.Header.Set("Access-Control-Request-Method", "POST")
-			rec := do(w.app, r)
-			assert.Equal(t, 405, rec.Code, "%s %s", method, tt.route)
-			assert.Equal(t, tt.allow, rec.Header().Get("Allow"))
-			for name := range rec.Header() {
-				assert.False(t, strings.HasPrefix(name, "Access-Control-"), name)
-			}
-		}
-	}
-	rec := do(w.app, httptest.NewRequest("HEAD", site+"/wecom/session", nil))
-	assert.Equal(t, 401, rec.Code)
-	assert.Empty(t, rec.Body.String())
 }
 
 // What cannot be a script of ours changes nothing, whoever is signed in, and asks WeCom nothing.
@@ -460,29 +424,25 @@ func TestScriptAttemptLost(t *testing.T) {
 
 	// Somebody signed in must not be told that the code was theirs.
 	for _, before := range []string{"", "wangwu"} {
-		t.Run("too old, signed in as "+before, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				b := w.browser()
-				if before != "" {
-					b = w.signedIn(before)
-				}
-				w.fake.ResetCalls()
-				m := w.mint(b)
-				cookies := b.Cookies("/")
-				time.Sleep(10 * time.Minute)
-				r := httptest.NewRequest("POST", site+"/wecom/session", strings.NewReader(pair(w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), m.State)))
-				r.Header.Set("Content-Type", "application/json")
-				for _, c := range cookies { // a browser that keeps its cookies for ever
-					r.AddCookie(c)
-				}
-				rec := do(w.app, r)
-				assert.Equal(t, 409, rec.Code, rec.Body)
-				assert.Contains(t, rec.Body.String(), `"attempt_lost"`)
-				assert.Zero(t, w.fake.TotalCalls())
-				assert.Equal(t, before, who(b))
-			})
-		})
+		t.Run("too old, signed in as "+before, bubble(func(t *testing.T) {
+			w := newWorld(t)
+			b := w.browser()
+			if before != "" {
+				b = w.signedIn(before)
+			}
+			w.fake.ResetCalls()
+			m := w.mint(b)
+			cookies := b.Cookies("/")
+			time.Sleep(10 * time.Minute)
+			r := httptest.NewRequest("POST", site+"/wecom/session", strings.NewReader(pair(w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), m.State)))
+			r.Header.Set("Content-Type", "application/json")
+			with(r, cookies)
+			rec := do(w.app, r)
+			assert.Equal(t, 409, rec.Code, rec.Body)
+			assert.Contains(t, rec.Body.String(), `"attempt_lost"`)
+			assert.Zero(t, w.fake.TotalCalls())
+			assert.Equal(t, before, who(b))
+		}))
 	}
 }
 
@@ -513,54 +473,45 @@ func TestT6_ScriptReplays(t *testing.T) {
 }
 
 func TestScriptDeliveredTwiceAtOnce(t *testing.T) {
-	for name, carrier := range scriptCarriers {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, carrier)
-			b := w.browser()
-			m := w.mint(b)
-			arrived, release := make(chan struct{}), make(chan struct{})
-			w.fake.Script("auth/getuserinfo", wecomtest.Fault{OnCall: func(*http.Request) { close(arrived); <-release }})
-			code := w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"})
+	eachCarrier(t, func(t *testing.T, w *world, _ *testStore, _ *scs.SessionManager) {
+		b := w.browser()
+		m := w.mint(b)
+		arrived, release := make(chan struct{}), make(chan struct{})
+		w.fake.Script("auth/getuserinfo", wecomtest.Fault{OnCall: func(*http.Request) { close(arrived); <-release }})
+		code := w.fake.IssueCode(wecomtest.Grant{Who: "zhangsan"})
 
-			const n = 8
-			answers := make([]*wecomtest.Response, n)
-			var all sync.WaitGroup
-			for i := range n {
-				all.Go(func() { answers[i] = handIn(b.Tab(), code, m.State) })
-			}
-			<-arrived
-			close(release)
-			all.Wait()
-			for _, res := range answers {
-				assert.Equal(t, 200, res.Status, res.Body)
-				assert.Contains(t, res.Body, `"zhangsan"`)
-			}
-			assert.Equal(t, 1, w.exchanges())
-			assert.Equal(t, 1, w.fake.Sent(code))
-			assert.Equal(t, "zhangsan", who(b))
-		})
-	}
+		const n = 8
+		answers := make([]*wecomtest.Response, n)
+		var all sync.WaitGroup
+		for i := range n {
+			all.Go(func() { answers[i] = handIn(b.Tab(), code, m.State) })
+		}
+		<-arrived
+		close(release)
+		all.Wait()
+		for _, res := range answers {
+			assert.Equal(t, 200, res.Status, res.Body)
+			assert.Contains(t, res.Body, `"zhangsan"`)
+		}
+		assert.Equal(t, 1, w.exchanges())
+		assert.Equal(t, 1, w.fake.Sent(code))
+		assert.Equal(t, "zhangsan", who(b))
+	})
 }
 
 // Somebody signs in on a browser that is signed in, as another person or again: the
 // earlier session ends, on the server too.
 func TestT8_ScriptSignInReplacesTheSession(t *testing.T) {
-	for name, carrier := range scriptCarriers {
-		for _, next := range []string{"lisi", "wangwu"} {
-			t.Run(name+", "+next, func(t *testing.T) {
-				w := newWorld(t, carrier)
-				b := w.signedIn("wangwu")
-				old := b.Cookies("/")
-				res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: next}), w.mint(b).State)
-				require.Equal(t, 200, res.Status, res.Body)
-				assert.Equal(t, next, who(b))
-				r := httptest.NewRequest("GET", site+"/wecom/session", nil)
-				for _, c := range old {
-					r.AddCookie(c)
-				}
-				assert.Equal(t, 401, do(w.app, r).Code, "the earlier cookie is worth nothing")
-			})
-		}
+	for _, next := range []string{"lisi", "wangwu"} {
+		eachCarrier(t, func(t *testing.T, w *world, _ *testStore, _ *scs.SessionManager) {
+			b := w.signedIn("wangwu")
+			old := b.Cookies("/")
+			res := handIn(b, w.fake.IssueCode(wecomtest.Grant{Who: next}), w.mint(b).State)
+			require.Equal(t, 200, res.Status, res.Body)
+			assert.Equal(t, next, who(b))
+			r := with(httptest.NewRequest("GET", site+"/wecom/session", nil), old)
+			assert.Equal(t, 401, do(w.app, r).Code, "the earlier cookie is worth nothing")
+		})
 	}
 }
 
@@ -581,7 +532,7 @@ func TestScriptSignInFailures(t *testing.T) {
 		{"limit", "zhangsan", "", &wecomtest.Fault{ErrCode: 45009}, nil, 503, "busy"},
 		{"down", "zhangsan", "gettoken", &wecomtest.Fault{Drop: wecomtest.DropDial}, nil, 503, "wecom_unavailable"},
 		{"fate unknown", "zhangsan", "", &wecomtest.Fault{Drop: wecomtest.DropAfter}, nil, 409, "code_rejected"},
-		{"store down", "zhangsan", "", nil, func(o *wecom.Options) { o.SessionStore = brokenStore{} }, 503, "session_store"},
+		{"store down", "zhangsan", "", nil, func(o *wecom.Options) { o.SessionStore = brokenStore() }, 503, "session_store"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.desc, func(t *testing.T) {
@@ -609,12 +560,12 @@ func TestScriptSignInFailures(t *testing.T) {
 	}
 }
 
-// brokenStore is a database that is down: reads find nothing and writes fail.
-type brokenStore struct{}
-
-func (brokenStore) Find(string) ([]byte, bool, error)      { return nil, false, nil }
-func (brokenStore) Commit(string, []byte, time.Time) error { return fmt.Errorf("store: down") }
-func (brokenStore) Delete(string) error                    { return fmt.Errorf("store: down") }
+// brokenStore is a database that takes no rows.
+func brokenStore() *testStore {
+	store := newTestStore()
+	store.set(failing("Commit", errors.New("store: down")))
+	return store
+}
 
 // A GET's body and query change nothing about its answer.
 func TestScriptGetReadsNothing(t *testing.T) {
@@ -628,20 +579,6 @@ func TestScriptGetReadsNothing(t *testing.T) {
 	assert.Equal(t, 401, b.Do(r).Status)
 	assert.Zero(t, w.fake.TotalCalls())
 	assert.Empty(t, who(b))
-}
-
-// Many attempts of one browser do not grow its cookies without bound (T7), by this door either.
-func TestT7_ScriptAttemptsStaySmall(t *testing.T) {
-	w := newWorld(t)
-	b := w.browser()
-	for range 60 {
-		w.mint(b)
-	}
-	size := 0
-	for _, c := range b.Cookies("/") {
-		size += len(c.Name) + len(c.Value)
-	}
-	assert.LessOrEqual(t, size, 3<<10)
 }
 
 // Whatever a script sends, it gets JSON or nothing, no session, no redirect and no call to WeCom.

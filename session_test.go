@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,63 +28,61 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
-// A testStore is scs's memory store with faults and counters.
+// A testStore is scs's memory store, which counts its calls and may be told to fail.
 type testStore struct {
 	*memstore.MemStore
 	find, commit, del atomic.Int64
-
-	mu     sync.Mutex
-	fail   map[string]error // by method name
-	before func(method, key string) error
-	hang   chan struct{} // while not nil, calls wait for it
-	panics bool
+	before            atomic.Value // a storeHook: each call meets it
 }
+
+// A storeHook runs before a call of Find, Commit or Delete, which its error ends.
+type storeHook func(method, key string, row []byte) error
 
 func newTestStore() *testStore {
-	return &testStore{MemStore: memstore.NewWithCleanupInterval(0), fail: map[string]error{}}
+	return &testStore{MemStore: memstore.NewWithCleanupInterval(0)}
 }
 
-func (s *testStore) set(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
+func (s *testStore) set(before storeHook) { s.before.Store(before) }
+
+func (s *testStore) meet(calls *atomic.Int64, method, key string, row []byte) error {
+	calls.Add(1)
+	if before, _ := s.before.Load().(storeHook); before != nil {
+		return before(method, key, row)
+	}
+	return nil
 }
 
-func (s *testStore) meet(method, key string) error {
-	s.mu.Lock()
-	hang, err, panics, before := s.hang, s.fail[method], s.panics, s.before
-	s.mu.Unlock()
-	if before != nil && err == nil {
-		err = before(method, key)
+// failing is the hook of a store one of whose methods fails.
+func failing(method string, err error) storeHook {
+	return func(m, _ string, _ []byte) error {
+		if m == method {
+			return err
+		}
+		return nil
 	}
-	if panics {
-		panic("a custom store's own fault")
-	}
-	if hang != nil {
-		<-hang
-	}
-	return err
+}
+
+// hanging is the hook of a store that answers when ch is closed.
+func hanging(ch <-chan struct{}) storeHook {
+	return func(string, string, []byte) error { <-ch; return nil }
 }
 
 func (s *testStore) Find(key string) ([]byte, bool, error) {
-	s.find.Add(1)
-	if err := s.meet("Find", key); err != nil {
+	if err := s.meet(&s.find, "Find", key, nil); err != nil {
 		return nil, false, err
 	}
 	return s.MemStore.Find(key)
 }
 
 func (s *testStore) Commit(key string, row []byte, expires time.Time) error {
-	s.commit.Add(1)
-	if err := s.meet("Commit", key); err != nil {
+	if err := s.meet(&s.commit, "Commit", key, row); err != nil {
 		return err
 	}
 	return s.MemStore.Commit(key, row, expires)
 }
 
 func (s *testStore) Delete(key string) error {
-	s.del.Add(1)
-	if err := s.meet("Delete", key); err != nil {
+	if err := s.meet(&s.del, "Delete", key, nil); err != nil {
 		return err
 	}
 	return s.MemStore.Delete(key)
@@ -288,9 +285,7 @@ func TestT11_LogoutIsFinal(t *testing.T) {
 			for _, jar := range [][]*http.Cookie{stolen, b.Cookies("/")} {
 				r := request("GET", "/api")
 				r.Header.Set("Accept", "application/json")
-				for _, c := range jar {
-					r.AddCookie(c)
-				}
+				with(r, jar)
 				assert.Equal(t, 401, do(w.app, r).Code, "B8: no resurrection, no replay")
 			}
 		}, func(o *wecom.Options) {
@@ -397,12 +392,9 @@ func TestF11_StoreDownAtLoad(t *testing.T) {
 			app = w.auth.Handler(hello())
 		}
 		w.fake.ResetCalls()
-		store.set(func() { store.fail["Find"] = errors.New("the store is down") })
+		store.set(failing("Find", errors.New("the store is down")))
 		for _, target := range []string{"/", "/reports", "/wecom/login", "/wecom/callback", "/wecom/session", "/wecom/signed-out"} {
-			r := request("GET", target)
-			for _, c := range b.Cookies("/") {
-				r.AddCookie(c)
-			}
+			r := with(request("GET", target), b.Cookies("/"))
 			res := do(app, r)
 			assert.Equal(t, 503, res.Code, target)
 			assert.NotEmpty(t, res.Header().Get("Retry-After"))
@@ -410,7 +402,7 @@ func TestF11_StoreDownAtLoad(t *testing.T) {
 			assert.Empty(t, res.Header().Get("Location"))
 		}
 		assert.Zero(t, w.pages())
-		store.set(func() { clear(store.fail) })
+		store.set(nil)
 		assert.Equal(t, 200, b.Get("/").Status, "the same cookie works again")
 	})
 }
@@ -421,7 +413,7 @@ func TestF12_StoreDownAtSave(t *testing.T) {
 		for _, b := range []*wecomtest.Browser{w.browser(), old.SignInAs("zhangsan")} {
 			before := who(b)
 			callback := w.held(b, "/wecom/login?return_to=/secret")
-			store.set(func() { store.fail["Commit"] = errors.New("the store is down") })
+			store.set(failing("Commit", errors.New("the store is down")))
 			res := b.Follow(callback)
 			assert.Equal(t, 503, res.Status)
 			assert.NotEmpty(t, res.Header.Get("Retry-After"))
@@ -429,7 +421,7 @@ func TestF12_StoreDownAtSave(t *testing.T) {
 			assert.Empty(t, res.Header["Set-Cookie"])
 			assert.NotContains(t, res.Body, "hello")
 			assert.NotContains(t, res.Body, "the store is down")
-			store.set(func() { clear(store.fail) })
+			store.set(nil)
 			assert.Equal(t, before, who(b), "nothing is lost")
 		}
 	})
@@ -438,11 +430,11 @@ func TestF12_StoreDownAtSave(t *testing.T) {
 func TestLogoutFailsWhenTheStoreDoes(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, w *world, store *testStore, _ *scs.SessionManager) {
 		b := w.signedIn("zhangsan")
-		store.set(func() { store.fail["Delete"] = errors.New("the store is down") })
+		store.set(failing("Delete", errors.New("the store is down")))
 		res := b.Post("/wecom/logout")
 		assert.Equal(t, 503, res.Status)
 		assert.Empty(t, res.Header["Set-Cookie"])
-		store.set(func() { clear(store.fail) })
+		store.set(nil)
 		assert.Equal(t, "zhangsan", who(b), "nobody believes to be signed out who is not")
 	})
 }
@@ -454,7 +446,7 @@ func TestF13_StoreHangs(t *testing.T) {
 			w := newWorld(t, func(o *wecom.Options) { carrier(o, store) })
 			b := w.signedIn("zhangsan")
 			hang := make(chan struct{})
-			store.set(func() { store.hang = hang })
+			store.set(hanging(hang))
 			began := time.Now()
 			res := b.Get("/")
 			assert.Equal(t, 503, res.Status, name)
@@ -463,7 +455,7 @@ func TestF13_StoreHangs(t *testing.T) {
 			res = b.Post("/wecom/logout")
 			assert.Equal(t, 503, res.Status, name)
 			assert.LessOrEqual(t, time.Since(began), 2*time.Second, name)
-			store.set(func() { store.hang = nil })
+			store.set(nil)
 			close(hang)
 			assert.Equal(t, 200, b.Get("/").Status, name)
 		}
@@ -474,13 +466,10 @@ func TestF25_StorePanics(t *testing.T) {
 	eachCarrier(t, func(t *testing.T, w *world, store *testStore, manager *scs.SessionManager) {
 		b := w.signedIn("zhangsan")
 		app := w.auth.Handler(hello())
-		store.set(func() { store.panics = true })
-		r := request("GET", "/")
-		for _, c := range b.Cookies("/") {
-			r.AddCookie(c)
-		}
+		store.set(func(string, string, []byte) error { panic("a custom store's own fault") })
+		r := with(request("GET", "/"), b.Cookies("/"))
 		assert.Equal(t, 503, do(app, r).Code)
-		store.set(func() { store.panics = false })
+		store.set(nil)
 		assert.Equal(t, 200, b.Get("/").Status)
 	})
 }
@@ -579,38 +568,31 @@ func TestF23_UndecodableApplicationSession(t *testing.T) {
 }
 
 func TestSessionsEnd(t *testing.T) {
-	t.Run("lifetime", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
-			b := w.signedIn("zhangsan")
-			time.Sleep(12*time.Hour - time.Minute)
-			assert.Equal(t, "zhangsan", who(b))
-			jar := b.Cookies("/")
-			time.Sleep(2 * time.Minute)
-			r := request("GET", "/wecom/session")
-			for _, c := range jar {
-				r.AddCookie(c)
-			}
-			assert.Equal(t, 401, do(w.app, r).Code, "also if the browser keeps its cookie")
-		})
-	})
+	t.Run("lifetime", bubble(func(t *testing.T) {
+		w := newWorld(t)
+		b := w.signedIn("zhangsan")
+		time.Sleep(12*time.Hour - time.Minute)
+		assert.Equal(t, "zhangsan", who(b))
+		jar := b.Cookies("/")
+		time.Sleep(2 * time.Minute)
+		r := with(request("GET", "/wecom/session"), jar)
+		assert.Equal(t, 401, do(w.app, r).Code, "also if the browser keeps its cookie")
+	}))
 	for name, carrier := range carriers {
-		t.Run("idle, "+name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := newTestStore()
-				w := newWorld(t, func(o *wecom.Options) {
-					carrier(o, store)
-					o.IdleTimeout = 30 * time.Minute
-				})
-				b := w.signedIn("zhangsan")
-				for range 10 {
-					time.Sleep(29 * time.Minute)
-					require.Equal(t, "zhangsan", who(b), "used")
-				}
-				time.Sleep(31 * time.Minute)
-				assert.Empty(t, who(b), "not used")
+		t.Run("idle, "+name, bubble(func(t *testing.T) {
+			store := newTestStore()
+			w := newWorld(t, func(o *wecom.Options) {
+				carrier(o, store)
+				o.IdleTimeout = 30 * time.Minute
 			})
-		})
+			b := w.signedIn("zhangsan")
+			for range 10 {
+				time.Sleep(29 * time.Minute)
+				require.Equal(t, "zhangsan", who(b), "used")
+			}
+			time.Sleep(31 * time.Minute)
+			assert.Empty(t, who(b), "not used")
+		}))
 	}
 }
 
@@ -621,9 +603,7 @@ func TestF24_FiftyRequestsWhenTheIdleRowIsDue(t *testing.T) {
 		b := w.signedIn("zhangsan")
 		time.Sleep(10 * time.Minute)
 		store.commit.Store(0)
-		store.set(func() {
-			store.before = func(string, string) error { time.Sleep(time.Millisecond); return nil } // all of them read before one writes
-		})
+		store.set(func(string, string, []byte) error { time.Sleep(time.Millisecond); return nil }) // all of them read before one writes
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() { assert.Equal(t, 200, b.Tab().GetNoFollow("/").Status) })
@@ -778,9 +758,9 @@ func TestF22_AStoreFailsOnceDuringASecondSignIn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, op := range []string{"commit", "delete"} {
-				for n := 1; ; n++ {
-					store := &failingOnce{Store: memstore.NewWithCleanupInterval(0)}
+			for _, op := range []string{"Commit", "Delete"} {
+				for n := int64(1); ; n++ {
+					store := newTestStore()
 					var outside func(http.Handler) http.Handler
 					m := fixed(t, func(o *wecom.Options) {
 						outside = change(o)
@@ -790,71 +770,35 @@ func TestF22_AStoreFailsOnceDuringASecondSignIn(t *testing.T) {
 						}
 					})
 					app := outside(m.Handler(hello()))
-					with := func(r *http.Request, cookies []*http.Cookie) *httptest.ResponseRecorder {
-						r.Header.Set("Cookie", cookieHeader(cookies))
-						return do(app, r)
+					page := func(cookies []*http.Cookie) string {
+						return do(app, with(request("GET", "/"), cookies)).Body.String()
 					}
-					held := signInThrough(t, app, "zhangsan")
-					require.Contains(t, with(request("GET", "/"), held).Body.String(), "zhangsan")
-					start := with(request("GET", "/wecom/login"), held)
-					back := request("GET", "/wecom/callback?code=lisi&state="+stateOf(t, start.Header().Get("Location")))
-					store.op, store.n = op, n
-					done := with(back, append(start.Result().Cookies(), held...))
-					if store.n > 0 { // there is no such operation
-						require.Greater(t, n, 1)
+					held := do(app, comeFrom(t, app, "/wecom/login", "zhangsan")).Result().Cookies()
+					require.Contains(t, page(held), "zhangsan")
+					back := with(comeFrom(t, app, "/wecom/login", "lisi"), held)
+					var calls atomic.Int64
+					store.set(func(method, _ string, _ []byte) error {
+						if method == op && calls.Add(1) == n {
+							return errors.New("store: down")
+						}
+						return nil
+					})
+					done := do(app, back)
+					store.set(nil)
+					if calls.Load() < n { // there is no such operation
+						require.Greater(t, n, int64(1))
 						break
 					}
 					if done.Code < 400 {
-						require.Contains(t, with(request("GET", "/"), done.Result().Cookies()).Body.String(), "lisi", "%s %d", op, n)
+						require.Contains(t, page(done.Result().Cookies()), "lisi", "%s %d", op, n)
 						continue
 					}
-					assert.NotContains(t, with(request("GET", "/"), done.Result().Cookies()).Body.String(), "hello", "%s %d: an error's cookie", op, n)
+					assert.NotContains(t, page(done.Result().Cookies()), "hello", "%s %d: an error's cookie", op, n)
 					if done.Header().Get("Retry-After") != "" { // else scs answers: its own write, after ours, failed
-						assert.Contains(t, with(request("GET", "/"), held).Body.String(), "zhangsan", "%s %d: the session that there was", op, n)
+						assert.Contains(t, page(held), "zhangsan", "%s %d: the session that there was", op, n)
 					}
 				}
 			}
 		})
 	}
-}
-
-// signInThrough signs in at app and returns the cookies.
-func signInThrough(t *testing.T, app http.Handler, code string) []*http.Cookie {
-	t.Helper()
-	start := do(app, request("GET", "/wecom/login"))
-	r := request("GET", "/wecom/callback?code="+code+"&state="+stateOf(t, start.Header().Get("Location")))
-	r.Header.Set("Cookie", cookieHeader(start.Result().Cookies()))
-	done := do(app, r)
-	require.Equal(t, 303, done.Code)
-	return done.Result().Cookies()
-}
-
-// failingOnce fails the n-th operation of a kind.
-type failingOnce struct {
-	scs.Store
-	op string
-	n  int
-}
-
-func (s *failingOnce) fail(op string) error {
-	if s.op == op && s.n > 0 {
-		if s.n--; s.n == 0 {
-			return errors.New("store: down")
-		}
-	}
-	return nil
-}
-
-func (s *failingOnce) Commit(key string, row []byte, expires time.Time) error {
-	if err := s.fail("commit"); err != nil {
-		return err
-	}
-	return s.Store.Commit(key, row, expires)
-}
-
-func (s *failingOnce) Delete(key string) error {
-	if err := s.fail("delete"); err != nil {
-		return err
-	}
-	return s.Store.Delete(key)
 }

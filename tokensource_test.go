@@ -195,19 +195,17 @@ var withAndWithoutStore = map[string]func() wecom.TokenStore{
 
 func TestF1_OneFlight(t *testing.T) {
 	for name, store := range withAndWithoutStore {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				up := &issuer{takes: 3 * time.Second}
-				src := wecom.NewTokenSource("k", store(), up.fetch)
-				require.Zero(t, up.calls.Load(), "nothing is fetched before the first use")
-				assert.Equal(t, map[string]int{"token-1": 200}, callAll(200, src), "cold")
-				assert.EqualValues(t, 1, up.calls.Load())
+		t.Run(name, bubble(func(t *testing.T) {
+			up := &issuer{takes: 3 * time.Second}
+			src := wecom.NewTokenSource("k", store(), up.fetch)
+			require.Zero(t, up.calls.Load(), "nothing is fetched before the first use")
+			assert.Equal(t, map[string]int{"token-1": 200}, callAll(200, src), "cold")
+			assert.EqualValues(t, 1, up.calls.Load())
 
-				time.Sleep(2 * time.Hour)
-				assert.Equal(t, map[string]int{"token-2": 200}, callAll(200, src), "expired")
-				assert.EqualValues(t, 2, up.calls.Load())
-			})
-		})
+			time.Sleep(2 * time.Hour)
+			assert.Equal(t, map[string]int{"token-2": 200}, callAll(200, src), "expired")
+			assert.EqualValues(t, 2, up.calls.Load())
+		}))
 	}
 }
 
@@ -263,36 +261,34 @@ func TestF3_SharedFailure(t *testing.T) {
 		"timeout":                 {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 10 * time.Second},
 		"timeout that is ignored": {func(context.Context) error { time.Sleep(time.Minute); return errDown }, 10 * time.Second},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var calls atomic.Int64
-				src := wecom.NewTokenSource("k", nil, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
-					calls.Add(1)
-					return wecom.Token{}, tc.fetch(ctx)
-				})
-				start := time.Now()
-				failed := make(chan error)
-				for range 200 {
-					go func() {
-						tok, err := src.Token(context.Background())
-						assert.Zero(t, tok)
-						failed <- err
-					}()
-				}
-				first := <-failed
-				require.Error(t, first)
-				for range 199 {
-					assert.Equal(t, first, <-failed)
-				}
-				assert.Equal(t, tc.took, time.Since(start))
-				assert.EqualValues(t, 1, calls.Load())
-
-				_, err := src.Token(context.Background())
-				assert.Equal(t, first, err, "the same failure, without a call")
-				assert.EqualValues(t, 1, calls.Load())
-				time.Sleep(time.Minute) // let a fetch that ignores its context end
+		t.Run(name, bubble(func(t *testing.T) {
+			var calls atomic.Int64
+			src := wecom.NewTokenSource("k", nil, func(ctx context.Context, _ wecom.Token) (wecom.Token, error) {
+				calls.Add(1)
+				return wecom.Token{}, tc.fetch(ctx)
 			})
-		})
+			start := time.Now()
+			failed := make(chan error)
+			for range 200 {
+				go func() {
+					tok, err := src.Token(context.Background())
+					assert.Zero(t, tok)
+					failed <- err
+				}()
+			}
+			first := <-failed
+			require.Error(t, first)
+			for range 199 {
+				assert.Equal(t, first, <-failed)
+			}
+			assert.Equal(t, tc.took, time.Since(start))
+			assert.EqualValues(t, 1, calls.Load())
+
+			_, err := src.Token(context.Background())
+			assert.Equal(t, first, err, "the same failure, without a call")
+			assert.EqualValues(t, 1, calls.Load())
+			time.Sleep(time.Minute) // let a fetch that ignores its context end
+		}))
 	}
 }
 
@@ -343,24 +339,22 @@ func TestF3_ErrorSetsThePause(t *testing.T) {
 		"negative":       {&lockedOut{-time.Hour}, 149 * time.Millisecond, 250 * time.Millisecond},
 		"nil in a chain": {fmt.Errorf("gettoken: %w", (*silent)(nil)), 149 * time.Millisecond, 250 * time.Millisecond},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				up := &issuer{fail: func(call int) error {
-					if call == 1 {
-						return tc.err
-					}
-					return nil
-				}}
-				src := wecom.NewTokenSource("k", nil, up.fetch)
-				_, err := src.Token(context.Background())
-				require.ErrorIs(t, err, tc.err)
-				time.Sleep(tc.quiet)
-				assert.Contains(t, callToken(src), "error")
-				assert.EqualValues(t, 1, up.calls.Load())
-				time.Sleep(tc.then - tc.quiet)
-				assert.Equal(t, "token-2", callToken(src))
-			})
-		})
+		t.Run(name, bubble(func(t *testing.T) {
+			up := &issuer{fail: func(call int) error {
+				if call == 1 {
+					return tc.err
+				}
+				return nil
+			}}
+			src := wecom.NewTokenSource("k", nil, up.fetch)
+			_, err := src.Token(context.Background())
+			require.ErrorIs(t, err, tc.err)
+			time.Sleep(tc.quiet)
+			assert.Contains(t, callToken(src), "error")
+			assert.EqualValues(t, 1, up.calls.Load())
+			time.Sleep(tc.then - tc.quiet)
+			assert.Equal(t, "token-2", callToken(src))
+		}))
 	}
 }
 
@@ -475,31 +469,29 @@ func TestF5_ReportSurvivesAFailedFetch(t *testing.T) {
 
 func TestF5_KilledToken(t *testing.T) {
 	for name, store := range withAndWithoutStore {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var up issuer
-				src := wecom.NewTokenSource("k", store(), up.fetch)
-				require.Equal(t, "token-1", callToken(src))
-				time.Sleep(time.Hour)
-				// 200 callbacks use token-1, are refused and try once more.
-				up.takes = time.Second
-				outcomes := make(chan string)
-				for range 200 {
-					go func() {
-						tok, err := src.Token(context.Background())
-						if err == nil && tok.Value.Reveal() == "token-1" {
-							src.Invalidate(tok)
-							tok, err = src.Token(context.Background())
-						}
-						outcomes <- fmt.Sprint(tok.Value.Reveal(), err)
-					}()
-				}
-				for range 200 {
-					assert.Equal(t, "token-2<nil>", <-outcomes)
-				}
-				assert.EqualValues(t, 2, up.calls.Load(), "one extra fetch")
-			})
-		})
+		t.Run(name, bubble(func(t *testing.T) {
+			var up issuer
+			src := wecom.NewTokenSource("k", store(), up.fetch)
+			require.Equal(t, "token-1", callToken(src))
+			time.Sleep(time.Hour)
+			// 200 callbacks use token-1, are refused and try once more.
+			up.takes = time.Second
+			outcomes := make(chan string)
+			for range 200 {
+				go func() {
+					tok, err := src.Token(context.Background())
+					if err == nil && tok.Value.Reveal() == "token-1" {
+						src.Invalidate(tok)
+						tok, err = src.Token(context.Background())
+					}
+					outcomes <- fmt.Sprint(tok.Value.Reveal(), err)
+				}()
+			}
+			for range 200 {
+				assert.Equal(t, "token-2<nil>", <-outcomes)
+			}
+			assert.EqualValues(t, 2, up.calls.Load(), "one extra fetch")
+		}))
 	}
 }
 
@@ -633,27 +625,25 @@ func TestF14_StoreFails(t *testing.T) {
 			return wecom.Token{}, hang(ctx)
 		}}, atMost: 2 * time.Second, warned: 1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				warned := warnings(t)
-				tc.store.sharedStore = newSharedStore()
-				var up issuer
-				src := wecom.NewTokenSource("k", &tc.store, up.fetch)
-				start := time.Now()
-				assert.Equal(t, map[string]int{"token-1": 200}, callAll(200, src), "no caller fails")
-				assert.LessOrEqual(t, time.Since(start), tc.atMost)
-				assert.EqualValues(t, 1, up.calls.Load())
-				time.Sleep(time.Minute) // let a late store end
+		t.Run(name, bubble(func(t *testing.T) {
+			warned := warnings(t)
+			tc.store.sharedStore = newSharedStore()
+			var up issuer
+			src := wecom.NewTokenSource("k", &tc.store, up.fetch)
+			start := time.Now()
+			assert.Equal(t, map[string]int{"token-1": 200}, callAll(200, src), "no caller fails")
+			assert.LessOrEqual(t, time.Since(start), tc.atMost)
+			assert.EqualValues(t, 1, up.calls.Load())
+			time.Sleep(time.Minute) // let a late store end
 
-				// The same after the token's life: still one fetch, no second warning.
-				stacks := max(0, tc.warned-1)
-				time.Sleep(2 * time.Hour)
-				assert.Equal(t, map[string]int{"token-2": 200}, callAll(200, src))
-				assert.EqualValues(t, 2, up.calls.Load())
-				assert.Equal(t, tc.warned+stacks, warned.Load())
-				time.Sleep(time.Minute)
-			})
-		})
+			// The same after the token's life: still one fetch, no second warning.
+			stacks := max(0, tc.warned-1)
+			time.Sleep(2 * time.Hour)
+			assert.Equal(t, map[string]int{"token-2": 200}, callAll(200, src))
+			assert.EqualValues(t, 2, up.calls.Load())
+			assert.Equal(t, tc.warned+stacks, warned.Load())
+			time.Sleep(time.Minute)
+		}))
 	}
 }
 
@@ -861,29 +851,27 @@ func TestF20_LifeOfAFetchedToken(t *testing.T) {
 		"no monotonic":  {func(start time.Time) time.Time { return start.Add(time.Hour).Round(0) }, time.Hour},
 		"another place": {func(start time.Time) time.Time { return start.Add(time.Hour).UTC() }, time.Hour},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				var down atomic.Bool
-				src := wecom.NewTokenSource("k", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
-					if down.Load() {
-						return wecom.Token{}, errDown
-					}
-					time.Sleep(takes)
-					return token("token", tc.expires(start)), nil
-				})
-				tok, err := src.Token(context.Background())
-				require.NoError(t, err)
-				assert.True(t, tok.Expires.Equal(start.Add(tc.life)), "%v", tok.Expires)
-
-				down.Store(true)
-				time.Sleep(tc.life - takes - time.Nanosecond)
-				assert.Equal(t, "token", callToken(src), "to the end of its life")
-				synctest.Wait()
-				time.Sleep(time.Nanosecond)
-				assert.Equal(t, "error: upstream down", callToken(src), "and no longer")
+		t.Run(name, bubble(func(t *testing.T) {
+			start := time.Now()
+			var down atomic.Bool
+			src := wecom.NewTokenSource("k", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
+				if down.Load() {
+					return wecom.Token{}, errDown
+				}
+				time.Sleep(takes)
+				return token("token", tc.expires(start)), nil
 			})
-		})
+			tok, err := src.Token(context.Background())
+			require.NoError(t, err)
+			assert.True(t, tok.Expires.Equal(start.Add(tc.life)), "%v", tok.Expires)
+
+			down.Store(true)
+			time.Sleep(tc.life - takes - time.Nanosecond)
+			assert.Equal(t, "token", callToken(src), "to the end of its life")
+			synctest.Wait()
+			time.Sleep(time.Nanosecond)
+			assert.Equal(t, "error: upstream down", callToken(src), "and no longer")
+		}))
 	}
 }
 
@@ -900,29 +888,27 @@ func TestF20_LifeOfAStoredToken(t *testing.T) {
 		"writer's clock is ahead":   {3 * time.Hour, 2 * time.Hour},
 		"garbage that looks a date": {90000 * time.Hour, 2 * time.Hour},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := newSharedStore()
-				expires := time.Now().Add(tc.remaining)
-				store.put("k", token("stored", expires))
-				var up issuer
-				src := wecom.NewTokenSource("k", store, up.fetch)
-				start := time.Now()
-				tok, err := src.Token(context.Background())
-				require.NoError(t, err)
-				if tc.life == 0 {
-					assert.Equal(t, "token-1", tok.Value.Reveal())
-					assert.Equal(t, "token-1", store.get("k").Value.Reveal(), "the new one is stored")
-					return
-				}
-				assert.Equal(t, "stored", tok.Value.Reveal())
-				assert.True(t, tok.Expires.Equal(start.Add(tc.life)), "%v", tok.Expires)
-				time.Sleep(tc.life - time.Nanosecond)
-				assert.Equal(t, "stored", callToken(src))
-				synctest.Wait()
-				assert.Equal(t, "token-1", callToken(src), "the same token with the same bad date is not taken again")
-			})
-		})
+		t.Run(name, bubble(func(t *testing.T) {
+			store := newSharedStore()
+			expires := time.Now().Add(tc.remaining)
+			store.put("k", token("stored", expires))
+			var up issuer
+			src := wecom.NewTokenSource("k", store, up.fetch)
+			start := time.Now()
+			tok, err := src.Token(context.Background())
+			require.NoError(t, err)
+			if tc.life == 0 {
+				assert.Equal(t, "token-1", tok.Value.Reveal())
+				assert.Equal(t, "token-1", store.get("k").Value.Reveal(), "the new one is stored")
+				return
+			}
+			assert.Equal(t, "stored", tok.Value.Reveal())
+			assert.True(t, tok.Expires.Equal(start.Add(tc.life)), "%v", tok.Expires)
+			time.Sleep(tc.life - time.Nanosecond)
+			assert.Equal(t, "stored", callToken(src))
+			synctest.Wait()
+			assert.Equal(t, "token-1", callToken(src), "the same token with the same bad date is not taken again")
+		}))
 	}
 }
 
@@ -969,31 +955,29 @@ func TestF25_PanicInFetch(t *testing.T) {
 		"nil":            func() { panic(nil) },
 		"ends goroutine": runtime.Goexit,
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				warnings(t)
-				up := &issuer{}
-				up.fail = func(call int) error {
-					if call == 1 {
-						fail()
-					}
-					return nil
+		t.Run(name, bubble(func(t *testing.T) {
+			warnings(t)
+			up := &issuer{}
+			up.fail = func(call int) error {
+				if call == 1 {
+					fail()
 				}
-				store := newSharedStore()
-				src := wecom.NewTokenSource("k", store, up.fetch)
-				outcomes := callAll(200, src)
-				require.Len(t, outcomes, 1)
-				for text := range outcomes {
-					assert.True(t, strings.HasPrefix(text, "error: wecom: "), text)
-					assert.NotContains(t, text, "token-0")
-				}
-				assert.EqualValues(t, 1, up.calls.Load())
-				synctest.Wait()
-				assert.Len(t, store.lock, 1, "the store's lock is released")
-				time.Sleep(time.Second)
-				assert.Equal(t, "token-2", callToken(src))
-			})
-		})
+				return nil
+			}
+			store := newSharedStore()
+			src := wecom.NewTokenSource("k", store, up.fetch)
+			outcomes := callAll(200, src)
+			require.Len(t, outcomes, 1)
+			for text := range outcomes {
+				assert.True(t, strings.HasPrefix(text, "error: wecom: "), text)
+				assert.NotContains(t, text, "token-0")
+			}
+			assert.EqualValues(t, 1, up.calls.Load())
+			synctest.Wait()
+			assert.Len(t, store.lock, 1, "the store's lock is released")
+			time.Sleep(time.Second)
+			assert.Equal(t, "token-2", callToken(src))
+		}))
 	}
 }
 
