@@ -244,7 +244,7 @@ func (m *Middleware) readReturned(r *http.Request) returned {
 }
 
 func (m *Middleware) readPair(r *http.Request, code, state string) returned {
-	if code != "" && !isCode(code) || len(state) > maxState {
+	if code != "" && !upstream.IsToken(code) || len(code) > maxCode || len(state) > maxState {
 		return returned{malformed: true}
 	}
 	in := returned{code: code}

@@ -80,15 +80,9 @@ func (p *corpApp) inApp(userAgent string) bool {
 		p.o.Page == PageWeixin && strings.Contains(userAgent, "micromessenger")
 }
 
-// isCode says whether WeCom or Weixin may have made the code.
-func isCode(code string) bool { return len(code) <= maxCode && upstream.IsToken(code) }
-
 // Identify exchanges the code at auth/getuserinfo and, with Options.Profile,
 // looks the member up.
 func (p *corpApp) Identify(ctx context.Context, code string) (Identity, error) {
-	if !isCode(code) {
-		return Identity{}, fmt.Errorf("%w: the code is not 1 to %d characters of printable ASCII", ErrStartOver, maxCode)
-	}
 	_, answer, err := p.client.try(ctx, http.MethodGet, "auth/getuserinfo", url.Values{"code": {code}}, nil)
 	var noToken *tokenError // then the code was not sent, or is not used up
 	if !errors.As(err, &noToken) && (errcode.ClassOf(err) == errcode.Code || upstream.Lost(err)) {

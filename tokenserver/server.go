@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"mime"
 	"net/http"
 	"slices"
@@ -160,7 +161,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", seconds(pauseOf(a.err)))
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(pauseOf(a.err).Seconds()))))
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
@@ -382,8 +383,4 @@ func pauseOf(err error) (pause time.Duration) {
 		return min(e.RetryAfter(), maxRetryAfter)
 	}
 	return defaultRetryAfter
-}
-
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
