@@ -12,6 +12,7 @@ import (
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/pages"
 	"github.com/wecomauth/wecom/internal/reqkind"
+	"github.com/wecomauth/wecom/internal/upstream"
 )
 
 // A Middleware puts the sign-in in front of handlers. Make one with [New], one
@@ -310,7 +311,11 @@ func (m *Middleware) permit(ctx context.Context, authorize Authorizer, id Identi
 	ok, err := authorize(m.sessions.withDirectory(ctx), m.client, id)
 	switch {
 	case err != nil:
-		return newFailure("wecom_unavailable", err)
+		f := newFailure("wecom_unavailable", err)
+		if !errors.As(err, new(*APIError)) && !errors.As(err, new(*upstream.Error)) {
+			f.text = "session_store" // the page does not blame WeCom for the application's database
+		}
+		return f
 	case !ok:
 		return newFailure("not_allowed", errors.New("the Authorizer said no to "+id.Key()))
 	}

@@ -43,6 +43,12 @@ type Options struct {
 	// Authorize decides who may sign in, before a session exists. Default: every
 	// member of the corp, including those outside the app's visible range
 	// (应用可见范围): WeCom signs them in too.
+	//
+	// It is also the place for what an application wants at a sign-in, such as the
+	// person's row in its database: it is asked once per sign-in, however often the callback
+	// is delivered, and its error is a 503 whose reference leads to the cause in the log.
+	// There is no hook beside it: that would only be an Authorizer that says yes. With
+	// Recheck it is asked about the same sign-in again, so it writes what may be written twice.
 	Authorize Authorizer
 	// AllowOutsiders admits people who are not members of the corp. They have no UserID.
 	AllowOutsiders bool
