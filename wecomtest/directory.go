@@ -295,12 +295,10 @@ func (c *corp) find(who string) (somebody, bool) {
 //	a.Secret = "another"
 //	fake.AddApp(a)
 func (f *Fake) AddApp(a App) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
 	a = a.clone()
-	c := f.corp(&a.CorpID)
-	put(&c.apps, &a, func(b *App) bool { return b.AgentID == a.AgentID && b.ContactSync == a.ContactSync })
+	f.edit(nil, func() {
+		put(&f.corp(&a.CorpID).apps, &a, func(b *App) bool { return b.AgentID == a.AgentID && b.ContactSync == a.ContactSync })
+	})
 }
 
 // App returns a copy of the default app as it stands now.
@@ -333,9 +331,6 @@ func (f *Fake) TrustIP(ips ...string) {
 
 // AddMember adds a member, or replaces the one with the same corp and user id.
 func (f *Fake) AddMember(m Member) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
 	if m.UserID == "" || len(m.UserID) > maxUserID {
 		panic("wecomtest: a user id has 1 to 64 bytes: " + m.UserID)
 	}
@@ -343,14 +338,11 @@ func (f *Fake) AddMember(m Member) {
 	if len(m.Departments) == 0 {
 		m.Departments = []int64{rootDept}
 	}
-	if m.MainDepartment == 0 {
-		m.MainDepartment = m.Departments[0]
-	}
-	if m.Status == 0 {
-		m.Status = Active
-	}
-	c := f.corp(&m.CorpID)
-	put(&c.members, &m, func(b *Member) bool { return fold(b.UserID) == fold(m.UserID) })
+	m.MainDepartment = cmp.Or(m.MainDepartment, m.Departments[0])
+	m.Status = cmp.Or(m.Status, Active)
+	f.edit(nil, func() {
+		put(&f.corp(&m.CorpID).members, &m, func(b *Member) bool { return fold(b.UserID) == fold(m.UserID) })
+	})
 }
 
 // Member returns a copy of a member of the default corp, and whether there is one.
@@ -368,11 +360,9 @@ func (f *Fake) Member(userID string) (Member, bool) {
 // RemoveMember removes a member of the default corp from the contacts: user/get
 // answers 60111 from now on, and codes issued earlier are invalid.
 func (f *Fake) RemoveMember(userID string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
-	c := f.corps[demoCorp]
-	c.members = slices.DeleteFunc(slices.Clone(c.members), func(m *Member) bool { return fold(m.UserID) == fold(userID) })
+	f.edit(nil, func() {
+		remove(&f.corps[demoCorp].members, func(m *Member) bool { return fold(m.UserID) == fold(userID) })
+	})
 }
 
 // DisableMember sets the status of a member of the default corp to Disabled,
@@ -381,43 +371,37 @@ func (f *Fake) DisableMember(userID string) { f.setStatus(userID, Disabled) }
 
 // AddLinkedMember adds a member of a linked corp.
 func (f *Fake) AddLinkedMember(m LinkedMember) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.corp(&m.CorpID)
-	put(&c.linked, &m, func(b *LinkedMember) bool {
-		return b.LinkedCorpID == m.LinkedCorpID && fold(b.UserID) == fold(m.UserID)
+	f.edit(nil, func() {
+		put(&f.corp(&m.CorpID).linked, &m, func(b *LinkedMember) bool {
+			return b.LinkedCorpID == m.LinkedCorpID && fold(b.UserID) == fold(m.UserID)
+		})
 	})
 }
 
 // AddOutsider adds somebody who is no member.
 func (f *Fake) AddOutsider(o Outsider) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.corp(&o.CorpID)
-	put(&c.outsiders, &o, func(b *Outsider) bool { return b.OpenID == o.OpenID })
+	f.edit(nil, func() {
+		put(&f.corp(&o.CorpID).outsiders, &o, func(b *Outsider) bool { return b.OpenID == o.OpenID })
+	})
 }
 
 // AddDepartment adds a department, or replaces the one with the same corp and id.
 func (f *Fake) AddDepartment(d Department) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
 	if d.ParentID == 0 && d.ID != rootDept {
 		d.ParentID = rootDept
 	}
 	d.Leaders = slices.Clone(d.Leaders)
-	c := f.corp(&d.CorpID)
-	put(&c.departments, &d, func(b *Department) bool { return b.ID == d.ID })
+	f.edit(nil, func() {
+		put(&f.corp(&d.CorpID).departments, &d, func(b *Department) bool { return b.ID == d.ID })
+	})
 }
 
 // AddTag adds a tag, or replaces the one with the same corp and id.
 func (f *Fake) AddTag(t Tag) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
 	t.Users, t.Departments = slices.Clone(t.Users), slices.Clone(t.Departments)
-	c := f.corp(&t.CorpID)
-	put(&c.tags, &t, func(b *Tag) bool { return b.ID == t.ID })
+	f.edit(nil, func() {
+		put(&f.corp(&t.CorpID).tags, &t, func(b *Tag) bool { return b.ID == t.ID })
+	})
 }
 
 // nonNil keeps "none" apart from "no rule".
@@ -439,11 +423,14 @@ func put[T any](list *[]*T, v *T, same func(*T) bool) {
 	*list = append(*list, v)
 }
 
+// remove is put's opposite.
+func remove[T any](list *[]*T, is func(*T) bool) {
+	*list = slices.DeleteFunc(slices.Clone(*list), is)
+}
+
 // corp returns the corp named by *id, making it if need be; f.mu is held.
 func (f *Fake) corp(id *string) *corp {
-	if *id == "" {
-		*id = demoCorp
-	}
+	*id = cmp.Or(*id, demoCorp)
 	c := f.corps[*id]
 	if c == nil {
 		c = &corp{id: *id, departments: []*Department{{CorpID: *id, ID: rootDept, Name: *id}}}

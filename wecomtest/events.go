@@ -371,28 +371,22 @@ func (q *eventQueue) post(encrypted string, at time.Time) int {
 	return status
 }
 
-// directoryChange is deferred twice by what changes the directory, the first
-// time under f.mu before the change and the second time after it, and posts what the change means:
-//
-//	defer f.directoryChange(nil)()
-//
-// renamed holds new user ids by the old ones.
-func (f *Fake) directoryChange(renamed map[string]string) func() {
-	if len(f.events) == 0 {
-		return func() {}
-	}
+// edit makes a change of the directory under f.mu, and posts what it means. renamed holds new user
+// ids by the old ones.
+func (f *Fake) edit(renamed map[string]string, change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	before := map[string]corp{}
 	for id, c := range f.corps {
 		before[id] = *c // its lists are replaced, never written to
 	}
-	return func() {
-		for _, q := range f.events {
-			was, is := before[q.CorpID], f.corps[q.CorpID]
-			if q.AgentID == "" {
-				f.postContacts(q, &was, is, renamed)
-			} else {
-				f.postRange(q, &was, is, renamed)
-			}
+	change()
+	for _, q := range f.events {
+		was, is := before[q.CorpID], f.corps[q.CorpID]
+		if q.AgentID == "" {
+			f.postContacts(q, &was, is, renamed)
+		} else {
+			f.postRange(q, &was, is, renamed)
 		}
 	}
 }
@@ -449,32 +443,38 @@ func (f *Fake) postContacts(q *eventQueue, was, is *corp, renamed map[string]str
 		if slices.Contains(slices.Collect(maps.Values(renamed)), m.UserID) {
 			continue
 		}
-		fields := map[string]string{"UserID": m.UserID, "Department": joinIDs(m.Departments)}
-		if q.Full {
-			fields["Name"], fields["Status"], fields["BizMail"] = m.Name, strconv.Itoa(m.Status), m.BizMail
-		}
-		switch old := was.member(m.UserID); {
-		case old == nil:
-			contact("create_user", fields)
-		case q.Full && (old.Name != m.Name || old.Status != m.Status || old.BizMail != m.BizMail), !slices.Equal(old.Departments, m.Departments):
-			contact("update_user", fields)
+		differs(contact, "user", was.member(m.UserID), m, func(m *Member) map[string]string {
+			fields := map[string]string{"UserID": m.UserID, "Department": joinIDs(m.Departments)}
+			if q.Full {
+				fields["Name"], fields["Status"], fields["BizMail"] = m.Name, strconv.Itoa(m.Status), m.BizMail
+			}
+			return fields
+		})
+	}
+	for _, d := range was.departments {
+		if is.department(d.ID) == nil {
+			contact("delete_party", map[string]string{"Id": strconv.FormatInt(d.ID, 10)})
 		}
 	}
-	f.postDepartments(q, was, is, contact)
+	for _, d := range is.departments {
+		differs(contact, "party", was.department(d.ID), d, func(d *Department) map[string]string {
+			fields := map[string]string{"Id": strconv.FormatInt(d.ID, 10), "ParentId": strconv.FormatInt(d.ParentID, 10)}
+			if q.Full {
+				fields["Name"] = d.Name
+			}
+			return fields
+		})
+	}
 	for _, t := range is.tags {
 		old := was.tag(t.ID)
 		if old == nil {
 			old = &Tag{}
 		}
-		fields := map[string]string{}
-		for name, list := range map[string]string{
+		fields := map[string]string{
 			"AddUserItems": missing(t.Users, old.Users), "DelUserItems": missing(old.Users, t.Users),
 			"AddPartyItems": missing(t.Departments, old.Departments), "DelPartyItems": missing(old.Departments, t.Departments),
-		} {
-			if list != "" {
-				fields[name] = list
-			}
 		}
+		maps.DeleteFunc(fields, func(_, list string) bool { return list == "" })
 		if len(fields) > 0 {
 			fields["TagId"] = strconv.FormatInt(t.ID, 10)
 			contact("update_tag", fields)
@@ -482,23 +482,13 @@ func (f *Fake) postContacts(q *eventQueue, was, is *corp, renamed map[string]str
 	}
 }
 
-func (f *Fake) postDepartments(q *eventQueue, was, is *corp, contact func(string, map[string]string)) {
-	for _, d := range was.departments {
-		if is.department(d.ID) == nil {
-			contact("delete_party", map[string]string{"Id": strconv.FormatInt(d.ID, 10)})
-		}
-	}
-	for _, d := range is.departments {
-		fields := map[string]string{"Id": strconv.FormatInt(d.ID, 10), "ParentId": strconv.FormatInt(d.ParentID, 10)}
-		if q.Full {
-			fields["Name"] = d.Name
-		}
-		switch old := was.department(d.ID); {
-		case old == nil:
-			contact("create_party", fields)
-		case old.ParentID != d.ParentID, q.Full && old.Name != d.Name:
-			contact("update_party", fields)
-		}
+// differs tells contact sync that something is new, or that it has changed as far as its events show it.
+func differs[T any](contact func(string, map[string]string), kind string, old, is *T, shown func(*T) map[string]string) {
+	switch fields := shown(is); {
+	case old == nil:
+		contact("create_"+kind, fields)
+	case !maps.Equal(shown(old), fields):
+		contact("update_"+kind, fields)
 	}
 }
 
@@ -531,18 +521,17 @@ func (f *Fake) setStatus(userID string, status int) {
 // RenameMember changes the user id of a member of the default corp. It panics if
 // there is no such member, or another one has the new id.
 func (f *Fake) RenameMember(userID, newUserID string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c := f.corps[demoCorp]
-	m := c.member(userID)
-	if m == nil || c.member(newUserID) != nil {
-		panic("wecomtest: cannot rename " + userID + " to " + newUserID)
-	}
-	defer f.directoryChange(map[string]string{fold(m.UserID): newUserID})()
-	renamed := *m
-	renamed.UserID = newUserID
-	c.members = slices.DeleteFunc(slices.Clone(c.members), func(o *Member) bool { return o == m })
-	c.members = append(c.members, &renamed)
+	f.edit(map[string]string{fold(userID): newUserID}, func() {
+		c := f.corps[demoCorp]
+		m := c.member(userID)
+		if m == nil || c.member(newUserID) != nil {
+			panic("wecomtest: cannot rename " + userID + " to " + newUserID)
+		}
+		renamed := *m
+		renamed.UserID = newUserID
+		remove(&c.members, func(o *Member) bool { return o == m })
+		c.members = append(c.members, &renamed)
+	})
 }
 
 // SetVisible replaces the visible range (可见范围) of the default app: members, departments and
@@ -556,9 +545,7 @@ func (f *Fake) SetVisible(users []string, departments, tags []int64) {
 // RemoveDepartment removes a department of the default corp. Its members and
 // departments stay where they are, outside of every department that is left.
 func (f *Fake) RemoveDepartment(id int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
-	c := f.corps[demoCorp]
-	c.departments = slices.DeleteFunc(slices.Clone(c.departments), func(d *Department) bool { return d.ID == id })
+	f.edit(nil, func() {
+		remove(&f.corps[demoCorp].departments, func(d *Department) bool { return d.ID == id })
+	})
 }
