@@ -61,13 +61,24 @@ type profile struct {
 	remote string
 	jar    jar
 
-	mu         sync.Mutex
-	sites      map[string]http.Handler // by origin
+	mu    sync.Mutex
+	sites map[string]http.Handler // by origin
+	habits
+}
+
+// habits are what a test may change at any time.
+type habits struct {
 	choice     choice
 	userAgent  string
 	language   string
 	noMetadata bool
-	blocked    bool
+	blocked    bool // cookies are
+}
+
+func (p *profile) now() habits {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.habits
 }
 
 type page struct {
@@ -123,7 +134,7 @@ func (r *Response) JSON(v any) error { return json.Unmarshal([]byte(r.Body), v) 
 func (f *Fake) Browser(origin string, app http.Handler) *Browser {
 	p := &profile{
 		fake: f, sites: map[string]http.Handler{},
-		userAgent: UserAgentChrome, language: "zh-CN,zh;q=0.9,en;q=0.8",
+		habits: habits{userAgent: UserAgentChrome, language: "zh-CN,zh;q=0.9,en;q=0.8"},
 	}
 	f.mu.Lock()
 	f.browsers++
@@ -410,14 +421,12 @@ func (b *Browser) step(q *request, release bool) *Response {
 	if res.Err != nil {
 		return res
 	}
-	if !b.credentials(q) {
-		// No cookies go to and come from another origin with a plain fetch.
-	} else if now := b.p.fake.clock(); !b.p.blocking() {
+	if q.credentials() && !b.p.now().blocked {
 		for _, line := range res.Header["Set-Cookie"] {
-			b.p.jar.set(q.to, line, now)
+			b.p.jar.set(q.to, line, b.p.fake.clock())
 		}
 	}
-	if !q.navigation && q.from.Origin() != q.to.Origin() {
+	if !q.credentials() {
 		if allow := res.Header.Get("Access-Control-Allow-Origin"); allow != "*" && allow != q.from.Origin() {
 			return &Response{URL: res.URL, Hops: res.Hops, Err: errors.New("wecomtest: blocked by CORS")}
 		}
@@ -481,81 +490,37 @@ func (q *request) relate() string {
 	return rank[max(slices.Index(rank, now), slices.Index(rank, q.site))]
 }
 
-func (b *Browser) reach(q *request) reach {
-	site := q.relate()
-	return reach{
-		sameSite: site != "cross-site" && !q.crossed,
-		top:      q.navigation,
-		safe:     q.method == http.MethodGet || q.method == http.MethodHead,
+func (q *request) safe() bool { return q.method == http.MethodGet || q.method == http.MethodHead }
+
+func (q *request) reach() reach {
+	if q.raw {
+		return reach{sameSite: true, top: true, safe: true}
 	}
+	return reach{sameSite: q.relate() != "cross-site" && !q.crossed, top: q.navigation, safe: q.safe()}
 }
 
-func (b *Browser) credentials(q *request) bool {
-	return q.navigation || q.from.Origin() == q.to.Origin()
-}
-
-func (p *profile) blocking() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.blocked
-}
+// credentials reports whether cookies go with the request and come back: not with a plain fetch of
+// another origin.
+func (q *request) credentials() bool { return q.navigation || q.from.Origin() == q.to.Origin() }
 
 // build makes the request as the server sees it.
 func (b *Browser) build(q *request) *http.Request {
 	q.site = q.relate()
-	p := b.p
-	p.mu.Lock()
+	p, as := b.p, b.p.now()
 	ctx := q.ctx
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	ctx = withPageContext(ctx, pageContext{p.choice, q.to.Fragment})
+	ctx = withPageContext(ctx, pageContext{as.choice, q.to.Fragment})
 	h := q.header.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
 	if !q.raw {
-		set := func(name, value string) {
-			if h.Get(name) == "" && value != "" {
-				h.Set(name, value)
-			}
-		}
-		set("User-Agent", p.userAgent)
-		set("Accept-Language", p.language)
-		mode, dest := "cors", "empty"
-		if q.navigation {
-			mode, dest = "navigate", "document"
-			set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7")
-			set("Upgrade-Insecure-Requests", "1")
-			if strings.Contains(p.userAgent, "; wv)") {
-				set("X-Requested-With", "com.tencent.wework")
-			}
-		}
-		set("Accept", "*/*")
-		if !p.noMetadata && trustworthy(q.to) {
-			set("Sec-Fetch-Site", q.site)
-			set("Sec-Fetch-Mode", mode)
-			set("Sec-Fetch-Dest", dest)
-			if q.navigation && q.user {
-				set("Sec-Fetch-User", "?1")
-			}
-		}
-		if q.from != nil {
-			set("Referer", q.from.referrer(q.to))
-			safe := q.method == http.MethodGet || q.method == http.MethodHead
-			if !safe || !q.navigation && q.from.Origin() != q.to.Origin() {
-				set("Origin", q.from.originHeader(q))
-			}
-		}
+		q.setHeaders(h, as)
 	}
-	blocked := p.blocked
-	p.mu.Unlock()
-	if !blocked && b.credentials(q) {
-		via := b.reach(q)
-		if q.raw {
-			via = reach{sameSite: true, top: true, safe: true}
-		}
-		if line := p.jar.header(q.to, via, p.fake.clock()); line != "" {
+	if q.credentials() && !as.blocked {
+		if line := p.jar.header(q.to, q.reach(), p.fake.clock()); line != "" {
 			if own := h.Get("Cookie"); own != "" {
 				line = own + "; " + line
 			}
@@ -570,6 +535,42 @@ func (b *Browser) build(q *request) *http.Request {
 		}
 	}
 	return r
+}
+
+// setHeaders adds a browser's own headers to those of the page's script.
+func (q *request) setHeaders(h http.Header, as habits) {
+	set := func(name, value string) {
+		if h.Get(name) == "" && value != "" {
+			h.Set(name, value)
+		}
+	}
+	set("User-Agent", as.userAgent)
+	set("Accept-Language", as.language)
+	mode, dest := "cors", "empty"
+	if q.navigation {
+		mode, dest = "navigate", "document"
+		set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7")
+		set("Upgrade-Insecure-Requests", "1")
+		if strings.Contains(as.userAgent, "; wv)") {
+			set("X-Requested-With", "com.tencent.wework")
+		}
+	}
+	set("Accept", "*/*")
+	if !as.noMetadata && trustworthy(q.to) {
+		set("Sec-Fetch-Site", q.site)
+		set("Sec-Fetch-Mode", mode)
+		set("Sec-Fetch-Dest", dest)
+		if q.navigation && q.user {
+			set("Sec-Fetch-User", "?1")
+		}
+	}
+	if q.from == nil {
+		return
+	}
+	set("Referer", q.from.referrer(q.to))
+	if !q.safe() || !q.credentials() {
+		set("Origin", q.from.originHeader(q))
+	}
 }
 
 // referrer is the Referer header for a request from g.

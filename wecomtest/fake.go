@@ -140,7 +140,11 @@ func New() *Fake {
 		added:    map[string]func(*http.Request) any{},
 		consents: map[string]consent{},
 		servers:  map[string]bool{},
-		weixin:   newWeixin(),
+		weixin: weixin{
+			apps:   map[string]*WeixinApp{},
+			grants: map[string]*weixinGrant{},
+			stable: map[string]*stableLimit{},
+		},
 	}
 	f.AddApp(App{AgentID: demoAgent, Secret: demoSecret, Name: "示例应用", VisibleDepartments: []int64{2, 3}})
 	for _, d := range []Department{

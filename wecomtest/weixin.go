@@ -83,14 +83,6 @@ type stableLimit struct {
 	calls  int
 }
 
-func newWeixin() weixin {
-	return weixin{
-		apps:   map[string]*WeixinApp{},
-		grants: map[string]*weixinGrant{},
-		stable: map[string]*stableLimit{},
-	}
-}
-
 // addDemo adds the apps and people that [New] lists.
 func (f *Fake) addDemoWeixin() {
 	f.AddWeixinApp(WeixinApp{AppID: demoWebsite, Secret: demoWeixinSecret, Name: "示例商城"})

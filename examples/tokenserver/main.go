@@ -23,6 +23,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -127,7 +128,7 @@ func run(ctx context.Context) error {
 		accounts: accounts, tokens: tokens, api: api, clients: clients, every: time.Second, log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 
-	listener, err := net.Listen("tcp", env("ADDR", "127.0.0.1:8082"))
+	listener, err := net.Listen("tcp", cmp.Or(os.Getenv("ADDR"), "127.0.0.1:8082"))
 	if err != nil {
 		return err
 	}
@@ -228,11 +229,4 @@ func parseClients(list string) ([]tokenserver.Client, error) {
 		clients = append(clients, tokenserver.Client{Name: name, KeySHA256: sum})
 	}
 	return clients, nil
-}
-
-func env(name, otherwise string) string {
-	if value := os.Getenv(name); value != "" {
-		return value
-	}
-	return otherwise
 }

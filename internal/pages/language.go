@@ -1,6 +1,10 @@
 package pages
 
-import "strings"
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
 
 // maxAcceptLanguage bounds the work for one header; browsers send under 200 bytes.
 const maxAcceptLanguage = 1024
@@ -14,7 +18,7 @@ func Language(acceptLanguage string) string {
 		acceptLanguage = acceptLanguage[:maxAcceptLanguage]
 		acceptLanguage = acceptLanguage[:strings.LastIndexByte(acceptLanguage, ',')+1]
 	}
-	best, bestQuality := "zh", 0
+	best, bestQuality := "zh", 0.0
 	for item := range strings.SplitSeq(acceptLanguage, ",") {
 		tag, params, _ := strings.Cut(item, ";")
 		lang := primaryLanguage(tag)
@@ -41,30 +45,20 @@ func primaryLanguage(tag string) string {
 	return ""
 }
 
-// quality reads what follows the first semicolon of a range as thousandths: 1000
-// if there is nothing, 0 if it is not a quality by RFC 9110, section 12.4.2.
-func quality(params string) int {
+// A quality value, by RFC 9110, section 12.4.2.
+var qvalue = regexp.MustCompile(`^(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)$`)
+
+// quality reads what follows the first semicolon of a range: 1 if there is
+// nothing, 0 if it is not a quality.
+func quality(params string) float64 {
 	params = strings.Trim(params, " \t")
 	if params == "" {
-		return 1000
+		return 1
 	}
-	name, value, _ := strings.Cut(params, "=")
-	if !strings.EqualFold(name, "q") {
+	m := qvalue.FindStringSubmatch(params)
+	if m == nil {
 		return 0
 	}
-	whole, fraction, _ := strings.Cut(value, ".")
-	if whole != "0" && whole != "1" || len(fraction) > 3 {
-		return 0
-	}
-	q := int(whole[0]-'0') * 1000
-	for i, unit := 0, 100; i < len(fraction); i, unit = i+1, unit/10 {
-		if fraction[i] < '0' || fraction[i] > '9' {
-			return 0
-		}
-		q += int(fraction[i]-'0') * unit
-	}
-	if q > 1000 {
-		return 0
-	}
+	q, _ := strconv.ParseFloat(m[1], 64)
 	return q
 }
