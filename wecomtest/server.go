@@ -18,9 +18,7 @@ type Server struct {
 	cancel context.CancelFunc
 	served chan struct{}
 
-	mu    sync.Mutex
-	conns int
-	empty *sync.Cond
+	conns sync.WaitGroup
 	once  sync.Once
 }
 
@@ -49,7 +47,6 @@ func (f *Fake) Start(addr string) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{fake: f, addr: l.Addr().String(), cancel: cancel, served: make(chan struct{})}
-	s.empty = sync.NewCond(&s.mu)
 	s.srv = &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -75,15 +72,11 @@ func (f *Fake) setServer(addr string, up bool) {
 }
 
 func (s *Server) count(_ net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		s.conns++
+		s.conns.Add(1)
 	case http.StateClosed, http.StateHijacked:
-		if s.conns--; s.conns == 0 {
-			s.empty.Broadcast()
-		}
+		s.conns.Done()
 	}
 }
 
@@ -99,11 +92,7 @@ func (s *Server) Close() error {
 		s.cancel()
 		err = s.srv.Close()
 		<-s.served
-		s.mu.Lock()
-		for s.conns > 0 {
-			s.empty.Wait()
-		}
-		s.mu.Unlock()
+		s.conns.Wait()
 		s.fake.setServer(s.addr, false)
 	})
 	if errors.Is(err, net.ErrClosed) {

@@ -68,11 +68,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	again := r.Method == "" || r.Method == http.MethodGet || r.Method == http.MethodHead
 	again = again && (r.Body == nil || r.Body == http.NoBody || r.GetBody != nil)
 	for {
-		used := t.takeIdle(host)
+		used := t.use(host)
 		res, err := t.once(r, host, body)
 		switch {
 		case err == nil:
-			t.putIdle(host)
+			t.keep(host)
 			return res, nil
 		case errors.Is(err, errDropped) && used && again:
 			continue
@@ -109,17 +109,16 @@ func (t *transport) once(r *http.Request, host string, body []byte) (*http.Respo
 	return res, nil
 }
 
-func (t *transport) takeIdle(host string) bool {
+// use takes a waiting connection to host, if there is one.
+func (t *transport) use(host string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.idle[host] == 0 {
-		return false
-	}
-	t.idle[host]--
-	return true
+	waiting := t.idle[host] > 0
+	t.idle[host] = max(t.idle[host]-1, 0)
+	return waiting
 }
 
-func (t *transport) putIdle(host string) {
+func (t *transport) keep(host string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.idle[host] = min(t.idle[host]+1, http.DefaultMaxIdleConnsPerHost)

@@ -148,19 +148,17 @@ func throughput(length time.Duration, client *redis.Client) error {
 	if err != nil {
 		return err
 	}
-	servers := []struct {
+	type server struct {
 		name    string
 		handler http.Handler
-	}{{"without the middleware", page}, {"wecom, sessions in memory", memory.Handler(page)}}
+	}
+	servers := []server{{"without the middleware", page}, {"wecom, sessions in memory", memory.Handler(page)}}
 	if client != nil {
 		remote, err := middleware(goredisstore.NewWithPrefix(client, scratch.Keys+"wecom:"))
 		if err != nil {
 			return err
 		}
-		servers = append(servers, struct {
-			name    string
-			handler http.Handler
-		}{"wecom, sessions in Redis", remote.Handler(page)})
+		servers = append(servers, server{"wecom, sessions in Redis", remote.Handler(page)})
 	}
 	for _, traffic := range []string{"signed-in", "anonymous", "mixed"} {
 		fmt.Printf("| %s traffic | connections | requests/s | ratio | p50 | p99 |\n| --- | ---: | ---: | ---: | ---: | ---: |\n", traffic)
