@@ -110,24 +110,24 @@ func signIn(fake *wecomtest.Fake, h http.Handler) []*http.Cookie {
 	return b.Cookies("/")
 }
 
-func wecomDefault() peer {
+// ours is wecom with somebody signed in.
+func ours(name, does string, store scs.Store) (peer, *wecom.Middleware) {
 	fake := wecomtest.New()
-	h := mustNew(options(fake)).Handler(whoAmI)
-	return peer{
-		name: "wecom", does: "session row in memory, revocable, ends on the server",
-		handler: h, request: get(signIn(fake, h)...),
-	}
+	o := options(fake)
+	o.SessionStore = store
+	m := mustNew(o)
+	h := m.Handler(whoAmI)
+	return peer{name: name, does: does, handler: h, request: get(signIn(fake, h)...)}, m
+}
+
+func wecomDefault() peer {
+	p, _ := ours("wecom", "session row in memory, revocable, ends on the server", nil)
+	return p
 }
 
 // wecomRevoked is the default in a process that revoked somebody once: from then on it looks whom.
 func wecomRevoked() peer {
-	fake := wecomtest.New()
-	m := mustNew(options(fake))
-	h := m.Handler(whoAmI)
-	p := peer{
-		name: "wecom, after a revocation", does: "the same, and the list of who was revoked",
-		handler: h, request: get(signIn(fake, h)...),
-	}
+	p, m := ours("wecom, after a revocation", "the same, and the list of who was revoked", nil)
 	if err := m.Revoke(context.Background(), wecom.Identity{UserID: "lisi"}); err != nil {
 		panic(err)
 	}
@@ -144,8 +144,8 @@ func wecomInSCS(store scs.Store) (outside, leftOut peer) {
 	}
 	o := options(fake)
 	o.Sessions = manager
-	ours := mustNew(o).Handler(whoAmI)
-	h := manager.LoadAndSave(ours)
+	alone := mustNew(o).Handler(whoAmI)
+	h := manager.LoadAndSave(alone)
 	request := get(signIn(fake, h)...)
 	outside = peer{
 		name: "wecom in an scs session", does: "scs as it ships (gob), and our row",
@@ -153,20 +153,14 @@ func wecomInSCS(store scs.Store) (outside, leftOut peer) {
 	}
 	leftOut = peer{
 		name: "the same, LoadAndSave left out", does: "likewise; wecom loads the session",
-		handler: ours, request: request,
+		handler: alone, request: request,
 	}
 	return outside, leftOut
 }
 
 func wecomRedis(client *redis.Client) peer {
-	fake := wecomtest.New()
-	o := options(fake)
-	o.SessionStore = goredisstore.NewWithPrefix(client, scratch.Keys+"wecom:")
-	h := mustNew(o).Handler(whoAmI)
-	return peer{
-		name: "wecom, sessions in Redis", does: "one round trip to Redis",
-		handler: h, request: get(signIn(fake, h)...),
-	}
+	p, _ := ours("wecom, sessions in Redis", "one round trip to Redis", goredisstore.NewWithPrefix(client, scratch.Keys+"wecom:"))
+	return p
 }
 
 func secureManager() *scs.SessionManager {
