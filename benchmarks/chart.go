@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// chart draws the signed-in table as bars. The scale is linear: nobody has to
-// know what a logarithm does to a comparison.
+// chart draws the signed-in table as bars. The scale is linear: nobody has to know what a logarithm
+// does to a comparison.
 func chart(rows []row) []byte {
 	const (
 		margin, gap = 14, 12

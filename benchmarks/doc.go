@@ -1,5 +1,5 @@
-// Benchmarks measures package wecom beside what a program would use instead,
-// all in one run on one machine, so that the figures can be compared by their ratios:
+// Benchmarks measures package wecom beside what a program would use instead, all in one run on one
+// machine, so that the figures can be compared by their ratios:
 //
 //	go run -C benchmarks .                  # the table; -svg FILE writes the chart
 //	go run -C benchmarks ./load             # load over loopback

@@ -124,8 +124,8 @@ func printSignedIn(rows []row) {
 	fmt.Println()
 }
 
-// printAdded tells what the middleware adds to an scs session that holds one
-// value. It is small beside what scs takes itself, so they take turns, a hundredth of a second each.
+// printAdded tells what the middleware adds to an scs session that holds one value. It is small
+// beside what scs takes itself, so they take turns, a hundredth of a second each.
 func printAdded() {
 	alone := scsGob()
 	outside, leftOut := wecomInSCS(nil)
@@ -168,9 +168,9 @@ func printOthers(rounds int) {
 	fmt.Println()
 }
 
-// printSignIn measures callbacks: from the code in the request to the session's
-// cookie in the answer. WeCom answers at once, so that what is left is ours; the
-// last row is the same with the fake that tests use, which does WeCom's part too.
+// printSignIn measures callbacks: from the code in the request to the session's cookie in the
+// answer. WeCom answers at once, so that what is left is ours; the last row is the same with the
+// fake that tests use, which does WeCom's part too.
 func printSignIn() {
 	fmt.Printf("| sign-in | p50 | p99 | calls to WeCom per sign-in |\n| --- | ---: | ---: | ---: |\n")
 	for _, c := range []struct {
@@ -245,8 +245,8 @@ func whole(h http.Handler) float64 {
 	return ms(time.Since(began))
 }
 
-// timed runs n callbacks that arrive at the same instant. It returns what each
-// took from when a processor took it up, and from that instant, in milliseconds.
+// timed runs n callbacks that arrive at the same instant. It returns what each took from when a
+// processor took it up, and from that instant, in milliseconds.
 func timed(fake *wecomtest.Fake, h http.Handler, n int) (own, all []float64) {
 	ready := make([]callback, n)
 	for i := range ready {

@@ -134,8 +134,8 @@ func wecomRevoked() peer {
 	return p
 }
 
-// wecomInSCS is wecom in the application's scs session, where LoadAndSave
-// stands outside and where it is left out. store nil is in memory.
+// wecomInSCS is wecom in the application's scs session, where LoadAndSave stands outside and where
+// it is left out. store nil is in memory.
 func wecomInSCS(store scs.Store) (outside, leftOut peer) {
 	fake := wecomtest.New()
 	manager := secureManager()
@@ -267,8 +267,8 @@ func goPkgzAuth() peer {
 	}
 }
 
-// gothPattern is what programs do that sign in with goth: its session store is
-// gorilla's cookie store, and values go through its own helpers.
+// gothPattern is what programs do that sign in with goth: its session store is gorilla's cookie
+// store, and values go through its own helpers.
 func gothPattern() peer {
 	gothic.Store = sessions.NewCookieStore([]byte(key))
 	w := httptest.NewRecorder()

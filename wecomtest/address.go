@@ -7,12 +7,12 @@ import (
 	"github.com/wecomauth/wecom/internal/whatwg"
 )
 
-// An address is an http or https URL as a browser understands it. What a test wants to
-// know about a redirect is where a browser would go.
+// An address is an http or https URL as a browser understands it. What a test wants to know about a
+// redirect is where a browser would go.
 type address = whatwg.URL
 
-// resolve reads ref as a browser does that shows base, or none if that is zero. ok is
-// false for what is no http or https URL.
+// resolve reads ref as a browser does that shows base, or none if that is zero. ok is false for
+// what is no http or https URL.
 func resolve(base address, ref string) (a address, ok bool) {
 	a, ok = base.Resolve(ref)
 	return a, ok && (a.Scheme == "http" || a.Scheme == "https")
@@ -42,8 +42,8 @@ func canonicalHost(scheme, host string) string {
 	return host
 }
 
-// twoPart are public suffixes of two labels that tests are likely to meet. The
-// whole list of them would be a dependency; an origin below another one counts as one site too many.
+// twoPart are public suffixes of two labels that tests are likely to meet. The whole list of them
+// would be a dependency; an origin below another one counts as one site too many.
 var twoPart = map[string]bool{
 	"com.cn": true, "net.cn": true, "org.cn": true, "gov.cn": true, "edu.cn": true, "ac.cn": true,
 	"com.hk": true, "com.tw": true, "com.sg": true, "com.au": true, "com.br": true,

@@ -113,8 +113,8 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 	return c.platform.answer(path, v)
 }
 
-// platformOf tells Weixin's API from WeCom's: by the host, or where both stand
-// under one name, by the endpoint or the access token.
+// platformOf tells Weixin's API from WeCom's: by the host, or where both stand under one name, by
+// the endpoint or the access token.
 func (f *Fake) platformOf(r *http.Request) *platform {
 	path := r.URL.Path
 	_, isWeixins := weixins.endpoints[path]

@@ -32,19 +32,17 @@ const maxRedirects = 20
 // ErrTooManyRedirects is [Response.Err] after twenty redirects in a row.
 var ErrTooManyRedirects = errors.New("wecomtest: too many redirects")
 
-// A Browser is a scripted browser without sockets: it calls the handlers of the
-// application, of other sites and of the fake WeCom in this process, under real https
-// names. It keeps cookies by a browser's rules (Secure, SameSite, Domain, Path,
-// expiry, the prefixes __Host- and __Secure-), sends a browser's headers, follows redirects
-// as a browser resolves them, and does no more than that: it runs no script, follows no
-// Refresh, asks for no compression and knows no CORS preflight.
+// A Browser is a scripted browser without sockets: it calls the handlers of the application, of
+// other sites and of the fake WeCom in this process, under real https names. It keeps cookies by a
+// browser's rules (Secure, SameSite, Domain, Path, expiry, the prefixes __Host- and __Secure-),
+// sends a browser's headers, and follows redirects as a browser resolves them. It runs no scripts,
+// ignores Refresh, requests no compression and sends no CORS preflight.
 //
-// Where browsers differ it behaves like the strictest: a Secure cookie needs https
-// on loopback too, and a SameSite=Strict cookie is not sent once a redirect has led across sites.
+// Where browsers differ it behaves like the strictest: a Secure cookie needs https on loopback too,
+// and a SameSite=Strict cookie is not sent once a redirect has led across sites.
 //
-// Make one with [Fake.Browser]. All methods may be called from any goroutine;
-// what several do at once happens as in several requests of one page. A panic of a handler
-// reaches the caller.
+// Create one with [Fake.Browser]. All methods may be called from any goroutine; concurrent calls
+// behave like concurrent requests of one page. A panic in a handler reaches the caller.
 type Browser struct {
 	p *profile
 
@@ -86,38 +84,37 @@ type page struct {
 	policy string // Referrer-Policy
 }
 
-// A Hop is one request that a browser made and the status that came back; 0 if
-// the connection failed.
+// A Hop is one request that a browser made and the status that came back; 0 if the connection
+// failed.
 type Hop struct {
 	Method string
 	URL    string
 	Status int
 }
 
-// A Response is where a browser arrived.
+// A Response is the last answer that a browser got.
 type Response struct {
 	// Status is 0 if Held, or if Err says why nothing came back.
 	Status int
 	Header http.Header
 	Body   string
-	// URL is the address of the last request, in full; of the one that was not
-	// sent if Held. A fragment lives on through redirects, as it does in browsers: after an
-	// in-app sign-in it is still #wechat_redirect.
+	// URL is the address of the last request, in full; of the one that was not sent if Held. A
+	// fragment lives on through redirects, as it does in browsers: after an in-app sign-in it is
+	// still #wechat_redirect.
 	URL string
 	// Hops are all requests that led here, oldest first.
 	Hops []Hop
-	// Held says that [Browser.StopAt] kept the request to URL back.
-	// [Browser.Follow] sends it.
+	// Held says that [Browser.StopAt] kept the request to URL back. [Browser.Follow] sends it.
 	Held bool
-	// Err is set if no answer came: no such host, a connection that a fault
-	// dropped, too many redirects, a fetch that CORS forbids.
+	// Err is set if no answer came: no such host, a connection that a fault dropped, too many
+	// redirects, a fetch that CORS forbids.
 	Err error
 
 	next *request
 }
 
-// Location returns the absolute URL to which a redirect points, as a browser
-// resolves it, and "" for anything but a redirect to an http or https URL.
+// Location returns the absolute URL to which a redirect points, as a browser resolves it, and ""
+// for anything but a redirect to an http or https URL.
 func (r *Response) Location() string {
 	if r.next == nil || r.Held {
 		return ""
@@ -128,9 +125,9 @@ func (r *Response) Location() string {
 // JSON decodes the body into v.
 func (r *Response) JSON(v any) error { return json.Unmarshal([]byte(r.Body), v) }
 
-// Browser returns a browser with an empty cookie jar for which app is the web
-// site at origin, such as "https://app.example.com". It panics if origin is none. Sites beside it are
-// Tencent's own host names, the servers that [Fake.Start] started, and what [Browser.Serve] adds.
+// Browser returns a browser with an empty cookie jar for which app is the web site at origin, such
+// as "https://app.example.com". It panics if origin is none. Sites beside it are Tencent's own host
+// names, the servers that [Fake.Start] started, and what [Browser.Serve] adds.
 func (f *Fake) Browser(origin string, app http.Handler) *Browser {
 	p := &profile{
 		fake: f, sites: map[string]http.Handler{},
@@ -166,8 +163,8 @@ func (b *Browser) set(change func(*profile)) *Browser {
 	return b
 }
 
-// SignInAs makes all sign-in pages answer this browser at once as if who had
-// signed in; who is as in [Fake.SignInAs]. "" leaves it to the Fake again.
+// SignInAs makes all sign-in pages answer this browser at once as if who had signed in; who is as
+// in [Fake.SignInAs]. "" leaves it to the Fake again.
 func (b *Browser) SignInAs(who string) *Browser {
 	b.p.fake.mu.Lock()
 	b.p.fake.mustExist(who)
@@ -175,8 +172,8 @@ func (b *Browser) SignInAs(who string) *Browser {
 	return b.set(func(p *profile) { p.choice = choice{who: who} })
 }
 
-// Refuse makes all sign-in pages answer this browser at once as if the person
-// had refused, until SignInAs is called.
+// Refuse makes all sign-in pages answer this browser at once as if the person had refused, until
+// SignInAs is called.
 func (b *Browser) Refuse() *Browser {
 	return b.set(func(p *profile) { p.choice = choice{refuse: true} })
 }
@@ -184,8 +181,8 @@ func (b *Browser) Refuse() *Browser {
 // InApp makes the browser WeCom's web-view on Android.
 func (b *Browser) InApp() *Browser { return b.SetUserAgent(UserAgentWeComAndroid) }
 
-// SetUserAgent replaces the User-Agent, at first UserAgentChrome. Android
-// web-views ("; wv)") send an X-Requested-With with their package name, as they do in life.
+// SetUserAgent replaces the User-Agent, at first UserAgentChrome. Android web-views ("; wv)") send
+// an X-Requested-With with their package name, as they do in life.
 func (b *Browser) SetUserAgent(ua string) *Browser {
 	return b.set(func(p *profile) { p.userAgent = ua })
 }
@@ -195,8 +192,8 @@ func (b *Browser) SetLanguage(accept string) *Browser {
 	return b.set(func(p *profile) { p.language = accept })
 }
 
-// FetchMetadata says whether the browser sends the Sec-Fetch headers, as it
-// does at first. Old web-views know none of them.
+// FetchMetadata says whether the browser sends the Sec-Fetch headers, as it does at first. Old
+// web-views know none of them.
 func (b *Browser) FetchMetadata(on bool) *Browser {
 	return b.set(func(p *profile) { p.noMetadata = !on })
 }
@@ -209,9 +206,9 @@ func (b *Browser) BlockCookies(on bool) *Browser {
 // DropCookies deletes all cookies.
 func (b *Browser) DropCookies() { b.p.jar.clear() }
 
-// Cookies returns the cookies that the browser would send to ref, an absolute
-// URL or a path of the application, with their attributes; "" means the application's root. It is
-// what the developer tools show, HttpOnly ones included.
+// Cookies returns the cookies that the browser would send to ref, an absolute URL or a path of the
+// application, with their attributes; "" means the application's root. It is what the developer
+// tools show, HttpOnly ones included.
 func (b *Browser) Cookies(ref string) []*http.Cookie {
 	if ref == "" {
 		ref = "/"
@@ -228,8 +225,8 @@ func (b *Browser) Cookies(ref string) []*http.Cookie {
 	return list
 }
 
-// SetCookie makes the browser read line as a Set-Cookie header of a response
-// from ref, as in [Browser.Cookies], and reports whether it took the cookie.
+// SetCookie makes the browser read line as a Set-Cookie header of a response from ref, as in
+// [Browser.Cookies], and reports whether it took the cookie.
 func (b *Browser) SetCookie(ref, line string) bool {
 	a, ok := b.typed(ref)
 	return ok && b.p.jar.set(a, line, b.p.fake.clock())
@@ -238,8 +235,8 @@ func (b *Browser) SetCookie(ref, line string) bool {
 // Tab opens another tab: cookies and settings are shared, the history is not.
 func (b *Browser) Tab() *Browser { return &Browser{p: b.p} }
 
-// From returns a tab that shows a page of origin, without asking for it: what it
-// does next, such as Click or PostForm, comes from there.
+// From returns a tab that shows a page of origin, which is not requested: what the tab does next,
+// such as Click or PostForm, comes from there.
 func (b *Browser) From(origin string) *Browser {
 	return &Browser{p: b.p, page: &page{address: mustOrigin(origin)}}
 }
@@ -251,9 +248,8 @@ func (b *Browser) History() []Hop {
 	return slices.Clone(b.history)
 }
 
-// StopAt keeps back every request of this tab that stop accepts, until StopAt is
-// called with nil: the tab returns a [Response] that is Held. The
-// request is as the handler would see it.
+// StopAt keeps back every request of this tab that stop accepts, until StopAt is called with nil:
+// the tab returns a [Response] that is Held. The request is as the handler would see it.
 func (b *Browser) StopAt(stop func(*http.Request) bool) *Browser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -261,8 +257,8 @@ func (b *Browser) StopAt(stop func(*http.Request) bool) *Browser {
 	return b
 }
 
-// Get opens ref as if it were typed into the address bar: a path, which stands
-// behind the application's origin as it is, or an absolute URL. It follows redirects.
+// Get opens ref as if it were typed into the address bar: a path, which stands behind the
+// application's origin as it is, or an absolute URL. It follows redirects.
 func (b *Browser) Get(ref string) *Response { return b.open(ref, true) }
 
 // GetNoFollow is [Browser.Get] without following redirects. [Browser.Follow] goes on.
@@ -284,8 +280,8 @@ func (b *Browser) Click(ref string) *Response {
 // Post submits a form without fields from the page that the tab shows to ref.
 func (b *Browser) Post(ref string) *Response { return b.PostForm(ref, nil) }
 
-// PostForm submits a form from the page that the tab shows, or from one of the
-// application if it shows none.
+// PostForm submits a form from the page that the tab shows, or from one of the application if it
+// shows none.
 func (b *Browser) PostForm(ref string, form url.Values) *Response {
 	return b.start(&request{
 		method: http.MethodPost, navigation: true, user: true,
@@ -293,9 +289,9 @@ func (b *Browser) PostForm(ref string, form url.Values) *Response {
 	}, ref)
 }
 
-// Fetch does what a script's fetch(ref, {method, body, headers}) does on the
-// page that the tab shows, or on one of the application if it shows none. headers are lines such as
-// "Content-Type: application/json".
+// Fetch does what a script's fetch(ref, {method, body, headers}) does on the page that the tab
+// shows, or on one of the application if it shows none. headers are lines such as "Content-Type:
+// application/json".
 func (b *Browser) Fetch(method, ref, body string, headers ...string) *Response {
 	q := &request{method: strings.ToUpper(method), header: http.Header{}}
 	if body != "" {
@@ -309,9 +305,8 @@ func (b *Browser) Fetch(method, ref, body string, headers ...string) *Response {
 	return b.start(q, ref)
 }
 
-// Follow goes on where a response stopped: it sends the request that was held
-// back, or follows the redirect. res may come from another browser, whose
-// cookies are then not sent.
+// Follow continues where a response stopped: it sends the request that was held back, or follows
+// the redirect. res may come from another browser, whose cookies are then not sent.
 func (b *Browser) Follow(res *Response) *Response {
 	if res.next == nil {
 		return &Response{URL: res.URL, Err: errors.New("wecomtest: nothing to follow")}
@@ -321,10 +316,10 @@ func (b *Browser) Follow(res *Response) *Response {
 	return b.run(&q, true, res.Held)
 }
 
-// Do sends r with this browser's cookies for r.URL and adds nothing else, for
-// requests that no page would make: HEAD, a prefetch, forged headers. It follows no
-// redirect. r.URL is absolute, or a path of the application, and says who is asked;
-// r.Host, r.RequestURI and r.RemoteAddr, where they are set, are what the handler sees. r's context is passed on.
+// Do sends r with this browser's cookies for r.URL and adds nothing else. It is for requests that
+// no page would make: HEAD, a prefetch, forged headers. It follows no redirect. r.URL is absolute,
+// or a path of the application, and selects the site; r.Host, r.RequestURI and r.RemoteAddr, where
+// they are set, are what the handler sees. r's context is passed on.
 func (b *Browser) Do(r *http.Request) *Response {
 	to, ok := b.typed(r.URL.String())
 	if !ok {
@@ -472,8 +467,8 @@ func redirected(q *request, res *Response) *request {
 		next.crossed = true
 	}
 	if scripted {
-		// In life nobody is redirected here: a script of the page
-		// moves on when the code was scanned, so that Tencent is who starts the rest.
+		// In life nobody is redirected here: a script of the page moves on when the code was
+		// scanned, so that Tencent is who starts the rest.
 		next.from, next.user, next.crossed = &page{address: q.to}, false, false
 		next.site = ""
 	}

@@ -13,7 +13,7 @@ const (
 	scopePrivate = "snsapi_privateinfo"
 )
 
-// A Code is what a sign-in page handed to a browser.
+// A Code is an authorization code that a sign-in page gave to a browser.
 type Code struct {
 	Value string
 	// Who signed in, as [Fake.SignInAs] takes it.
@@ -29,7 +29,7 @@ type Code struct {
 	IssuedAt    time.Time
 	// Sent counts how often the code arrived at an endpoint that exchanges codes.
 	Sent int
-	// Used says that it was exchanged: it is worth nothing any more.
+	// Used says that it was exchanged and is no longer valid.
 	Used bool
 }
 
@@ -49,8 +49,8 @@ type code struct {
 	fields []string // the sensitive fields that admin and member agreed to
 }
 
-// An owner is what an access token belongs to: an app of a corp, or an official account, which has one
-// token of each kind.
+// An owner is what an access token belongs to: an app of a corp, or an official account, which has
+// one token of each kind.
 type owner struct {
 	corp, agent string
 	sync        bool // the contact-sync assistant
@@ -165,8 +165,8 @@ func (f *Fake) mint(of owner, length int) *token {
 	return t
 }
 
-// hostOf returns host and port as the console's trusted domains spell them: no
-// port if it is the scheme's own.
+// hostOf returns host and port as the console's trusted domains spell them: no port if it is the
+// scheme's own.
 func hostOf(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 
 // An App is one app of a corp (自建应用), as its page in the admin console shows it.
 type App struct {
-	// CorpID is the corp that owns the app. Default: [Fake.CorpID]. An unknown
-	// corp comes into being.
+	// CorpID is the corp that owns the app. Default: [Fake.CorpID]. A corp that does not exist is
+	// created.
 	CorpID string
 	// AgentID is the app's AgentId, digits. Empty only for ContactSync.
 	AgentID string
@@ -19,32 +19,31 @@ type App struct {
 	// Name is shown on the pages.
 	Name string
 
-	// TrustedDomains are the hosts, each with its port unless that is the
-	// scheme's own, to which a code may be sent (可信域名). nil: every host.
+	// TrustedDomains are the hosts, each with its port unless that is the scheme's own, to which a
+	// code may be sent (可信域名). nil: every host.
 	TrustedDomains []string
 	// CallbackDomains are further hosts for the web-login page alone (授权回调域).
 	CallbackDomains []string
-	// TrustedIPs are the addresses or CIDR prefixes that may call the API with
-	// this app's token (企业可信IP). nil: every address.
+	// TrustedIPs are the addresses or CIDR prefixes that may call the API with this app's token
+	// (企业可信IP). nil: every address.
 	TrustedIPs []string
 
-	// VisibleUsers, VisibleDepartments (with all below them) and VisibleTags
-	// are the visible range (可见范围). All nil: the whole corp.
+	// VisibleUsers, VisibleDepartments (with all below them) and VisibleTags are the visible range
+	// (可见范围). All nil: the whole corp.
 	VisibleUsers       []string
 	VisibleDepartments []int64
 	VisibleTags        []int64
 
-	// SensitiveFields are the fields that the admin ticked for
-	// snsapi_privateinfo: gender, avatar, qr_code, mobile, email, biz_mail,
-	// address. nil: all of them.
+	// SensitiveFields are the fields that the admin ticked for snsapi_privateinfo: gender, avatar,
+	// qr_code, mobile, email, biz_mail, address. nil: all of them.
 	SensitiveFields []string
-	// LegacyFields makes user/get answer mobile, email and the like, as it does
-	// for apps created before 20 June 2022.
+	// LegacyFields makes user/get answer mobile, email and the like, as it does for apps created
+	// before 20 June 2022.
 	LegacyFields bool
 	// Disabled makes gettoken answer 50003.
 	Disabled bool
-	// ContactSync makes this the contact-sync assistant (通讯录同步): it alone may
-	// call user/list_id, and it cannot exchange codes.
+	// ContactSync makes this the contact-sync assistant (通讯录同步): it alone may call
+	// user/list_id, and it cannot exchange codes.
 	ContactSync bool
 }
 
@@ -62,8 +61,8 @@ const (
 type Member struct {
 	// CorpID is the member's corp. Default: [Fake.CorpID].
 	CorpID string
-	// UserID is the account (账号), 1 to 64 bytes. Ids that differ only in the
-	// case of their letters are one member.
+	// UserID is the account (账号), 1 to 64 bytes. Ids that differ only in the case of their
+	// letters are one member.
 	UserID string
 	Name   string
 	// Departments holds department ids. Default: the root, 1.
@@ -84,18 +83,16 @@ type Member struct {
 	Avatar   string
 	QRCode   string
 	Address  string
-	// LegacySpelling makes auth/getuserinfo spell its answer about this member
-	// UserId, as user/getuserinfo does. WeCom is not known to do so, but a client
-	// should read both.
+	// LegacySpelling makes auth/getuserinfo spell its answer about this member UserId, as
+	// user/getuserinfo does. WeCom is not known to do so, but a client should read both.
 	LegacySpelling bool
-	// NoWeixin says that the member has never signed in to WeCom with Weixin and does not use its plugin:
-	// user/convert_to_openid answers 43004.
+	// NoWeixin says that the member has never signed in to WeCom with Weixin and does not use its
+	// plugin: user/convert_to_openid answers 43004.
 	NoWeixin bool
 }
 
-// A LinkedMember is a member of another corp, linked (互联企业) or upstream or
-// downstream (上下游), who may use the apps of CorpID. WeCom names this person
-// "LinkedCorpID/UserID".
+// A LinkedMember is a member of another corp, linked (互联企业) or upstream or downstream (上下游),
+// who may use the apps of CorpID. WeCom names this person "LinkedCorpID/UserID".
 type LinkedMember struct {
 	CorpID       string // default: Fake.CorpID
 	LinkedCorpID string
@@ -105,7 +102,7 @@ type LinkedMember struct {
 
 func (l *LinkedMember) who() string { return l.LinkedCorpID + "/" + l.UserID }
 
-// An Outsider is somebody who is no member of the corp.
+// An Outsider is somebody who is not a member of the corp.
 type Outsider struct {
 	CorpID string // default: Fake.CorpID
 	OpenID string
@@ -239,8 +236,7 @@ func (c *corp) sees(a *App, m *Member) bool {
 	return false
 }
 
-// trusts reports whether a code may go to host. The web-login page also takes
-// the callback domains.
+// trusts reports whether a code may go to host. The web-login page also takes the callback domains.
 func (a *App) trusts(host string, inApp bool) bool {
 	listed := func(hosts []string) bool {
 		return slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
@@ -259,8 +255,8 @@ func admits(listed []string, ip string) bool {
 	})
 }
 
-// somebody is a person in front of a page: one field beside who and name is set, or none for a member of
-// a linked corp.
+// somebody is a person in front of a page: one field beside who and name is set, or none for a
+// member of a linked corp.
 type somebody struct {
 	who, name string // who finds somebody again
 	member    *Member
@@ -287,9 +283,8 @@ func (c *corp) find(who string) (somebody, bool) {
 	return somebody{}, false
 }
 
-// AddApp adds an app, or replaces the one with the same corp and agent id.
-// Access tokens of a replaced app go on to work, as they do in WeCom when a
-// secret is reset. To change the default app:
+// AddApp adds an app, or replaces the one with the same corp and agent id. Access tokens of a
+// replaced app stay valid, as they do in WeCom when a secret is reset. To change the default app:
 //
 //	a := fake.App()
 //	a.Secret = "another"
@@ -308,9 +303,9 @@ func (f *Fake) App() App {
 	return f.app().clone()
 }
 
-// TrustDomain adds hosts to the default app's trusted domains; from the first
-// call on, codes go to no other host. A host has no scheme and no path, and its
-// port only if that is not the scheme's own.
+// TrustDomain adds hosts to the default app's trusted domains; from the first call on, codes go to
+// no other host. A host has no scheme and no path, and its port only if that is not the scheme's
+// own.
 func (f *Fake) TrustDomain(hosts ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -318,10 +313,9 @@ func (f *Fake) TrustDomain(hosts ...string) {
 	a.TrustedDomains = append(nonNil(a.TrustedDomains), hosts...)
 }
 
-// TrustIP adds addresses or CIDR prefixes to the default app's trusted IPs;
-// from the first call on, the API answers 60020 to all others. Calls through
-// [Fake.Transport] come from Settings.CallerIP, calls to a [Server] from the
-// address of the connection.
+// TrustIP adds addresses or CIDR prefixes to the default app's trusted IPs; from the first call on,
+// the API answers 60020 to all others. Calls through [Fake.Transport] come from Settings.CallerIP,
+// calls to a [Server] from the address of the connection.
 func (f *Fake) TrustIP(ips ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -357,16 +351,16 @@ func (f *Fake) Member(userID string) (Member, bool) {
 	return Member{}, false
 }
 
-// RemoveMember removes a member of the default corp from the contacts: user/get
-// answers 60111 from now on, and codes issued earlier are invalid.
+// RemoveMember removes a member of the default corp from the contacts: user/get answers 60111 from
+// now on, and codes issued earlier are invalid.
 func (f *Fake) RemoveMember(userID string) {
 	f.edit(nil, func() {
 		remove(&f.corps[demoCorp].members, func(m *Member) bool { return fold(m.UserID) == fold(userID) })
 	})
 }
 
-// DisableMember sets the status of a member of the default corp to Disabled,
-// which user/get reports. It panics if there is no such member.
+// DisableMember sets the status of a member of the default corp to Disabled, which user/get
+// reports. It panics if there is no such member.
 func (f *Fake) DisableMember(userID string) { f.setStatus(userID, Disabled) }
 
 // AddLinkedMember adds a member of a linked corp.
@@ -378,7 +372,7 @@ func (f *Fake) AddLinkedMember(m LinkedMember) {
 	})
 }
 
-// AddOutsider adds somebody who is no member.
+// AddOutsider adds somebody who is not a member, or replaces the one with the same corp and openid.
 func (f *Fake) AddOutsider(o Outsider) {
 	f.edit(nil, func() {
 		put(&f.corp(&o.CorpID).outsiders, &o, func(b *Outsider) bool { return b.OpenID == o.OpenID })
@@ -412,8 +406,8 @@ func nonNil(list []string) []string {
 	return list
 }
 
-// put replaces the element that same accepts, or appends v. Nothing that is
-// already in the list is written to, since issued codes still point at it.
+// put replaces the element that same accepts, or appends v. Nothing that is already in the list is
+// written to, since issued codes still point at it.
 func put[T any](list *[]*T, v *T, same func(*T) bool) {
 	*list = slices.Clone(*list)
 	if i := slices.IndexFunc(*list, same); i >= 0 {

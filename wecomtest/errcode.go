@@ -16,8 +16,8 @@ const jsonType = "application/json; charset=UTF-8"
 // An errcode is what an endpoint returns to fail.
 type errcode int
 
-// errmsgs are the beginnings of WeCom's error texts. WeCom says that they are
-// no part of its interface, and nobody should compare them.
+// errmsgs are the beginnings of WeCom's error texts. WeCom says that they are no part of its
+// interface, and nobody should compare them.
 var errmsgs = map[errcode]string{
 	-1:     "system busy",
 	40001:  "invalid credential",
@@ -91,8 +91,8 @@ var weixinErrmsgs = map[errcode]string{
 	48001: "api unauthorized",
 }
 
-// failure is the answer with an errcode: its text begins with errmsg, or with the platform's own, and is
-// different every time. WeCom's names the caller's address.
+// failure is the answer with an errcode: its text begins with errmsg, or with the platform's own,
+// and is different every time. WeCom's names the caller's address.
 func (p *platform) failure(f *Fake, code errcode, errmsg, ip string) object {
 	if p == &weixins {
 		errmsg = cmp.Or(errmsg, weixinErrmsgs[code], "error")
@@ -107,8 +107,8 @@ func (p *platform) failure(f *Fake, code errcode, errmsg, ip string) object {
 		cmp.Or(errmsg, errmsgs[code], "error"), hint, ip, code)}
 }
 
-// An object is a JSON object: its names and values in turn, in the platform's order. A member
-// whose name ends in ? is left out if its value is zero.
+// An object is a JSON object: its names and values in turn, in the platform's order. A member whose
+// name ends in ? is left out if its value is zero.
 type object []any
 
 // success begins with what every success of WeCom's begins with.

@@ -19,18 +19,18 @@ import (
 	"github.com/wecomauth/wecom/internal/msgcrypt"
 )
 
-// WeCom waits a second for the answer to a verification and five for the answer
-// to an event, which it posts three times at most. How long it pauses is not
-// published; the fake does not pause.
+// WeCom waits a second for the answer to a verification and five seconds for the answer to an
+// event, which it posts at most three times. The pause between is not published; the fake does not
+// pause.
 const (
 	verifyTimeout = time.Second
 	eventTimeout  = 5 * time.Second
 	eventTries    = 3
 )
 
-// An EventReceiver is a program's URL for events, as it is entered in the admin
-// console: for an app under 接收消息 → 设置API接收; for contact sync, which has no
-// AgentID, under 通讯录同步 → 设置接收事件服务器.
+// An EventReceiver is a program's URL for events, as it is entered in the admin console: for an app
+// under 接收消息 → 设置API接收; for contact sync, which has no AgentID, under 通讯录同步 →
+// 设置接收事件服务器.
 type EventReceiver struct {
 	CorpID  string // default: Fake.CorpID
 	AgentID string
@@ -42,13 +42,13 @@ type EventReceiver struct {
 	Token, EncodingAESKey string
 	// JSON makes the messages JSON instead of XML.
 	JSON bool
-	// Full makes contact sync's messages hold all fields of a member and report
-	// every update, as for URLs that were set before 15 August 2022. By default
-	// they hold ids and departments, and an update is reported only if one of those changed.
+	// Full makes contact sync's messages hold all fields of a member and report every update, as
+	// for URLs that were set before 15 August 2022. By default they hold ids and departments, and
+	// an update is reported only if one of those changed.
 	Full bool
 }
 
-// EventFaults say how events get lost on the way to every receiver. See [Fake.ConfigureEvents].
+// EventFaults say what goes wrong on the way to every receiver. See [Fake.ConfigureEvents].
 type EventFaults struct {
 	Lose      bool          // nothing arrives
 	Duplicate bool          // everything arrives twice: the same bytes, and then encrypted again
@@ -56,7 +56,7 @@ type EventFaults struct {
 	Delay     time.Duration // before each request
 }
 
-// A Delivery says what became of one event at one receiver.
+// A Delivery is the result of posting one event to one receiver.
 type Delivery struct {
 	AgentID string // "" for contact sync
 	Message string // before encryption
@@ -74,19 +74,17 @@ type eventQueue struct {
 	running bool
 }
 
-// SaveEventReceiver does what the console's button 保存 does: it verifies that
-// the program behind r answers as it should, and if it does, posts to it from
-// then on what changes in the directory means for its app, or for contact sync.
-// It replaces an earlier receiver of the same app.
+// SaveEventReceiver does what the console's button 保存 does: it verifies that the program behind r
+// answers correctly, and if so, posts to it from then on what changes of the directory mean for its
+// app, or for contact sync. It replaces an earlier receiver of the same app.
 //
-// The methods that change the directory cause the events: [Fake.RemoveMember] an
-// unsubscribe for the apps that the member could use, and update_user and
-// delete_user for contact sync; [Fake.DisableMember] an unsubscribe;
-// [Fake.AddMember], [Fake.RenameMember], [Fake.AddDepartment],
-// [Fake.RemoveDepartment], [Fake.AddTag] and, if it changes the visible range,
-// [Fake.AddApp] likewise. Events are posted in the background, one at a time for
-// each receiver; [Fake.AwaitEvents] waits for them. One that is not answered with 200 within
-// five seconds is posted three times in all.
+// The methods that change the directory cause the events: [Fake.RemoveMember] an unsubscribe for
+// the apps that the member could use, and update_user and delete_user for contact sync;
+// [Fake.DisableMember] an unsubscribe; [Fake.AddMember], [Fake.RenameMember], [Fake.AddDepartment],
+// [Fake.RemoveDepartment], [Fake.AddTag] and, if it changes the visible range, [Fake.AddApp]
+// likewise. Events are posted in the background, one at a time for each receiver;
+// [Fake.AwaitEvents] waits for them. One that is not answered with 200 within five seconds is
+// posted three times in all.
 func (f *Fake) SaveEventReceiver(r EventReceiver) error {
 	key, err := msgcrypt.ParseKey(r.EncodingAESKey)
 	if err != nil || r.Token == "" || len(r.Token) > 32 {
@@ -115,17 +113,17 @@ func (f *Fake) SaveEventReceiver(r EventReceiver) error {
 	return nil
 }
 
-// ConfigureEvents calls change with the faults as they stand; what it leaves in
-// them holds from then on. change must not call the Fake.
+// ConfigureEvents calls change with the current faults, which it may modify. change must not call
+// the Fake.
 func (f *Fake) ConfigureEvents(change func(*EventFaults)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(&f.eventFaults)
 }
 
-// PostEvent posts a message of the test's own to the receiver of an app, or to contact
-// sync's if agentID is "". fields are its elements beside ToUserName, FromUserName,
-// CreateTime, MsgType and AgentID, which are there unless fields replaces them.
+// PostEvent posts a message of the test's own to the receiver of an app, or to contact sync's if
+// agentID is "". fields are its elements beside ToUserName, FromUserName, CreateTime, MsgType and
+// AgentID, which are there unless fields replaces them.
 func (f *Fake) PostEvent(agentID string, fields map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,7 +136,7 @@ func (f *Fake) PostEvent(agentID string, fields map[string]string) {
 	panic("wecomtest: no event receiver was saved for app " + strconv.Quote(agentID))
 }
 
-// AwaitEvents returns when no event waits any more, or with the context's error.
+// AwaitEvents returns when all events are delivered, or with the context's error.
 func (f *Fake) AwaitEvents(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,15 +154,15 @@ func (f *Fake) AwaitEvents(ctx context.Context) error {
 	return nil
 }
 
-// Deliveries returns what became of the events so far, oldest first.
+// Deliveries returns the results for all events so far, oldest first.
 func (f *Fake) Deliveries() []Delivery {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.deliveries)
 }
 
-// EventRequest returns the request that would post message to r at that time. A
-// hostile one is made with another Token, EncodingAESKey, CorpID or time.
+// EventRequest returns the request that would post message to r at that time. A hostile one is made
+// with another Token, EncodingAESKey, CorpID or time.
 func EventRequest(r EventReceiver, message string, at time.Time) *http.Request {
 	return r.request(context.Background(), http.MethodPost, r.mustKey().Seal([]byte(message), r.CorpID), at)
 }
@@ -177,8 +175,8 @@ func (r EventReceiver) mustKey() msgcrypt.Key {
 	return key
 }
 
-// HostileEventRequests returns requests that r's program must refuse although
-// their signatures are right, by what is wrong with them. at is the present.
+// HostileEventRequests returns requests that r's program must refuse although their signatures are
+// right, by what is wrong with them. at is the present.
 func HostileEventRequests(r EventReceiver, at time.Time) map[string]*http.Request {
 	key := r.mustKey()
 	message := eventMessage(r, map[string]string{"FromUserName": "zhangsan", "Event": "unsubscribe"}, at, 0)
@@ -409,8 +407,8 @@ func (f *Fake) postRange(q *eventQueue, was, is *corp, renamed map[string]string
 	}
 }
 
-// users returns the members who may use an app and are neither disabled nor
-// gone, as they are spelled, by their folded ids.
+// users returns the members who may use an app and are neither disabled nor gone, as they are
+// spelled, by their folded ids.
 func (c *corp) users(agentID string) map[string]string {
 	users := map[string]string{}
 	a := c.app(agentID)
@@ -505,8 +503,8 @@ func missing[T comparable](a, b []T) string {
 	return strings.Join(list, ",")
 }
 
-// EnableMember makes a member of the default corp active again. It panics if
-// there is no such member.
+// EnableMember makes a member of the default corp active again. It panics if there is no such
+// member.
 func (f *Fake) EnableMember(userID string) { f.setStatus(userID, Active) }
 
 func (f *Fake) setStatus(userID string, status int) {
@@ -518,8 +516,8 @@ func (f *Fake) setStatus(userID string, status int) {
 	f.AddMember(m)
 }
 
-// RenameMember changes the user id of a member of the default corp. It panics if
-// there is no such member, or another one has the new id.
+// RenameMember changes the user id of a member of the default corp. It panics if there is no such
+// member, or another one has the new id.
 func (f *Fake) RenameMember(userID, newUserID string) {
 	f.edit(map[string]string{fold(userID): newUserID}, func() {
 		c := f.corps[demoCorp]
@@ -542,8 +540,8 @@ func (f *Fake) SetVisible(users []string, departments, tags []int64) {
 	f.AddApp(a)
 }
 
-// RemoveDepartment removes a department of the default corp. Its members and
-// departments stay where they are, outside of every department that is left.
+// RemoveDepartment removes a department of the default corp. Its members and departments stay where
+// they are, outside of every department that is left.
 func (f *Fake) RemoveDepartment(id int64) {
 	f.edit(nil, func() {
 		remove(&f.corps[demoCorp].departments, func(d *Department) bool { return d.ID == id })

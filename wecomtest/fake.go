@@ -18,15 +18,14 @@ const (
 	demoSecret = "secret-of-the-fake-wecom-it-opens-no-door-0"
 )
 
-// A Fake is a WeCom of its own: corps with their apps and members, the server
-// API, and the two sign-in pages; and beside it a Weixin, with website apps and
-// official accounts. Use [New]; the zero value is not usable.
+// A Fake is a complete WeCom: corps with their apps and members, the server API and the two sign-in
+// pages; and a Weixin with website apps and official accounts. Use [New]; the zero value is not
+// usable.
 //
-// A Fake is an [http.Handler] that serves everything under one base URL, and
-// under Tencent's five host names what each of them serves. All its methods may
-// be called at any time, from any goroutine. They panic if they are asked for
-// something that does not exist (an endpoint, a member), since a test that
-// misspells a name would otherwise pass for the wrong reason.
+// A Fake is an [http.Handler] that serves everything under one base URL, and under Tencent's five
+// host names what each of them serves. All its methods may be called at any time, from any
+// goroutine. They panic if they are given the name of something that does not exist (an endpoint, a
+// member): a test that misspells a name would otherwise pass for the wrong reason.
 type Fake struct {
 	mu       sync.Mutex
 	settings Settings
@@ -57,42 +56,40 @@ type Fake struct {
 	deliveries    []Delivery
 }
 
-// Settings are what may be changed about a [Fake] beside its contacts. See
-// [Fake.Configure].
+// Settings are the settings of a [Fake], apart from its contacts. See [Fake.Configure].
 type Settings struct {
 	// TokenLifetime is the life of an access token. Default: 7200 s.
 	TokenLifetime time.Duration
-	// FreshTokens makes each gettoken return a new token; earlier ones go on to
-	// work. By default a token is repeated as long as it is valid.
+	// FreshTokens makes each gettoken return a new token; earlier ones stay valid. By default a
+	// token is returned again as long as it is valid.
 	FreshTokens bool
 	// CodeLifetime is the life of an unused code. Default: 5 minutes.
 	CodeLifetime time.Duration
 	// WebsiteCodeLifetime is that of a code for a Weixin website app. Default: 10 minutes.
 	WebsiteCodeLifetime time.Duration
-	// ClassicOverlap is how long an official account's token from cgi-bin/token goes
-	// on to work when another was fetched. 0 kills it at once. Default: 5 minutes.
+	// ClassicOverlap is how long an official account's token from cgi-bin/token stays valid after
+	// another one is fetched. 0 invalidates it at once. Default: 5 minutes.
 	ClassicOverlap time.Duration
 	// CodeLength is the length of codes in bytes, at most 512. Default: 43.
 	CodeLength int
 	// TicketLifetime is the life of a user_ticket. Default: 1800 s.
 	TicketLifetime time.Duration
-	// InvisibleErrcode is what calls about a member outside the visible range
-	// answer: 60011 (the default) or 60111; WeCom's documents name both.
+	// InvisibleErrcode is what calls about a member outside the visible range answer: 60011 (the
+	// default) or 60111; WeCom's documents name both.
 	InvisibleErrcode int
-	// CallerIP is the address from which calls through [Fake.Transport] seem to
-	// come. Default: 203.0.113.7.
+	// CallerIP is the address from which calls through [Fake.Transport] seem to come. Default:
+	// 203.0.113.7.
 	CallerIP string
-	// WrongSecretLimit is the number of wrong secrets in an hour after which
-	// gettoken answers 45009 to the calling address, for an hour. Default: 2000.
+	// WrongSecretLimit is the number of wrong secrets in an hour after which gettoken answers 45009
+	// to the calling address, for an hour. Default: 2000.
 	WrongSecretLimit int
-	// ClientOnly makes the in-app page refuse browsers whose User-Agent is
-	// neither WeCom's nor Weixin's, as the real page does, and an official
-	// account's page those that are not Weixin's.
+	// ClientOnly makes the in-app page refuse browsers whose User-Agent is neither WeCom's nor
+	// Weixin's, as the real page does, and an official account's page those that are not Weixin's.
 	ClientOnly bool
-	// RefusalStays keeps somebody who refuses or cancels on the page. By
-	// default the browser goes back with the state and without a code, as WeCom's documents
-	// say of the old web-login page only. Weixin's said so once and now say that
-	// nothing happens. An application must cope with both.
+	// RefusalStays keeps the browser on the page when somebody refuses or cancels. By default the
+	// browser goes back with the state and without a code, which WeCom documents for the old
+	// web-login page only. Weixin's documents used to say so and now say that nothing happens. An
+	// application must handle both.
 	RefusalStays bool
 }
 
@@ -108,8 +105,8 @@ type Settings struct {
 //	oFakeOutsider0000000000000001  吴九  no member
 //	oFakeCustomer0000000000000001  郑十  no member, a customer with an external_userid
 //
-// Its one app trusts every domain and every address, until [Fake.TrustDomain]
-// and [Fake.TrustIP] say which. Weixin has one website app, one official account, and
+// Its one app trusts every domain and every address, until [Fake.TrustDomain] and [Fake.TrustIP]
+// say which. Weixin has one website app, one official account, and
 //
 //	xiaoming   小明 🎈
 //	xiaohong   小红
@@ -189,9 +186,9 @@ func (f *Fake) AgentID() string { return demoAgent }
 // Secret returns the secret of the default app. It opens nothing but this fake.
 func (f *Fake) Secret() string { return f.App().Secret }
 
-// SetClock replaces the clock that decides when tokens, codes, tickets and
-// cookies of a [Browser] expire. Default: time.Now. now must be safe for
-// concurrent use and must not call the Fake. Scripted delays use timers, whatever the clock says.
+// SetClock replaces the clock that decides when tokens, codes, tickets and cookies of a [Browser]
+// expire. Default: time.Now. now must be safe for concurrent use and must not call the Fake.
+// Scripted delays use timers, whatever the clock says.
 func (f *Fake) SetClock(now func() time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -205,8 +202,8 @@ func (f *Fake) clock() time.Time {
 	return now()
 }
 
-// Configure calls change with the settings as they stand; what it leaves in
-// them holds from then on. change must not call the Fake.
+// Configure calls change with the current settings, which it may modify. change must not call the
+// Fake.
 func (f *Fake) Configure(change func(*Settings)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -214,19 +211,19 @@ func (f *Fake) Configure(change func(*Settings)) {
 	f.settings.CodeLength = min(max(f.settings.CodeLength, 16), maxCode)
 }
 
-// Calls returns how often an endpoint or a page was asked for, whatever the
-// answer and including those calls that a fault dropped. path is as in
-// [Fake.Script], or the path of a page: /connect/oauth2/authorize,
-// /wwlogin/sso/login or /connect/qrconnect, where only arrivals count and not what somebody presses on them,
-// or that of the login panel's script, /node/open/js/wecom-jssdk-2.3.4.js.
+// Calls returns how often an endpoint or a page was requested, whatever the answer, including
+// requests that a fault dropped. path is as in [Fake.Script], or the path of a page:
+// /connect/oauth2/authorize, /wwlogin/sso/login or /connect/qrconnect, where only opening the page
+// counts and not what is pressed on it, or that of the login panel's script,
+// /node/open/js/wecom-jssdk-2.3.4.js.
 func (f *Fake) Calls(path string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[f.mustKnow(path)]
 }
 
-// TotalCalls returns how often the server API was called, all endpoints
-// together and without the pages.
+// TotalCalls returns how often the server API was called, all endpoints together and without the
+// pages.
 func (f *Fake) TotalCalls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -241,12 +238,11 @@ func (f *Fake) ResetCalls() {
 	f.apiCalls = 0
 }
 
-// Handle adds an endpoint of the server API that the fake does not have, or
-// replaces one: path is as in [Fake.Script]. On Weixin's host, and with an official account's access
-// token, it is one of Weixin's. The access token and the caller's
-// address are checked before fn is called; fn returns what to encode as JSON,
-// and should say "errcode" itself. fn must be safe for concurrent use and may
-// call the Fake.
+// Handle adds an endpoint of the server API that the fake does not have, or replaces one: path is
+// as in [Fake.Script]. On Weixin's host, and with an official account's access token, it is one of
+// Weixin's. The access token and the caller's address are checked before fn is called; fn returns
+// what to encode as JSON, and should say "errcode" itself. fn must be safe for concurrent use and
+// may call the Fake.
 func (f *Fake) Handle(path string, fn func(*http.Request) any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -272,26 +268,25 @@ func (f *Fake) mustKnow(path string) string {
 	return p
 }
 
-// SignInAs makes the pages answer at once as if who had signed in, for every
-// browser: who is a user id, "Corp/userid" of a linked member, or the openid of
-// an outsider, in the corp whose page it is; on Weixin's pages the ID of a [WeixinUser]. "" shows the pages again. A
-// [Browser] with a choice of its own ([Browser.SignInAs]) is not affected.
+// SignInAs makes the pages answer at once as if who had signed in, for every browser: who is a user
+// id, "Corp/userid" of a linked member, or the openid of an outsider, in the corp whose page it is;
+// on Weixin's pages the ID of a [WeixinUser]. "" shows the pages again. A [Browser] with a choice
+// of its own ([Browser.SignInAs]) is not affected.
 func (f *Fake) SignInAs(who string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.auto = choice{who: f.mustExist(who)}
 }
 
-// AutoRefuse makes both pages answer at once as if the person had refused, for
-// every browser, until [Fake.SignInAs] is called or on is false.
+// AutoRefuse makes both pages answer at once as if the person had refused, for every browser, until
+// [Fake.SignInAs] is called or on is false.
 func (f *Fake) AutoRefuse(on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.auto = choice{refuse: on}
 }
 
-// mustExist returns who if some corp has somebody of that name, or none is
-// asked for; f.mu is held.
+// mustExist returns who if some corp has somebody of that name, or none is asked for; f.mu is held.
 func (f *Fake) mustExist(who string) string {
 	if who == "" {
 		return who
@@ -307,8 +302,8 @@ func (f *Fake) mustExist(who string) string {
 	panic("wecomtest: there is nobody called " + who)
 }
 
-// ForgetConsents makes the consent page appear again for everybody. WeCom
-// remembers a consent for 30 days, and so does the fake.
+// ForgetConsents makes the consent page appear again for everybody. WeCom remembers a consent for
+// 30 days, and so does the fake.
 func (f *Fake) ForgetConsents() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -327,16 +322,15 @@ func (f *Fake) Codes() []Code {
 	return list
 }
 
-// Sent returns how often code, issued or invented, arrived at an endpoint that
-// exchanges codes, including the calls that a fault dropped.
+// Sent returns how often code, issued or invented, arrived at an endpoint that exchanges codes,
+// including the calls that a fault dropped.
 func (f *Fake) Sent(code string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.sent[code]
 }
 
-// KillTokens makes all access tokens of apps and official accounts invalid before their time:
-// calls with one of them answer 40014 (Weixin: 40001), and the next gettoken returns a new one.
+// KillTokens invalidates all access tokens of apps and official accounts early: calls with one of them answer 40014 (Weixin: 40001), and the next gettoken returns a new one.
 func (f *Fake) KillTokens() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -345,7 +339,7 @@ func (f *Fake) KillTokens() {
 	}
 }
 
-// ExpireTokens is KillTokens with the errcode 42001, as if their time were over.
+// ExpireTokens makes all access tokens expire now: calls with one of them answer 42001.
 func (f *Fake) ExpireTokens() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -356,8 +350,8 @@ func (f *Fake) ExpireTokens() {
 	}
 }
 
-// IssueCode issues a code as if somebody had signed in, for tests without a
-// browser. It panics if there is no such person or app.
+// IssueCode issues a code as if somebody had signed in, for tests without a browser. It panics if
+// there is no such person or app.
 func (f *Fake) IssueCode(g Grant) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// A Fault is a scripted misbehaviour of one endpoint or page. Its fields may be
-// combined; they take effect in the order in which they are listed. The zero
-// Fault changes nothing, so a script can let calls pass in between.
+// A Fault is a scripted misbehaviour of one endpoint or page. Its fields may be combined; they take
+// effect in the order in which they are declared. The zero Fault changes nothing, so a script can
+// let calls through in between.
 type Fault struct {
-	// Times is how many calls meet the fault before the next one of the script.
-	// 0 means 1. [Fake.Always] ignores it.
+	// Times is how many calls get the fault before the next one of the script. 0 means 1.
+	// [Fake.Always] ignores it.
 	Times int
 
-	// OnCall, if set, is called when the call arrives, before anything else:
-	// for tests that wait for that moment. It must be safe for concurrent use.
+	// OnCall, if set, is called when the call arrives, before anything else: for tests that wait
+	// for that moment. It must be safe for concurrent use.
 	OnCall func(*http.Request)
-	// Processed makes WeCom do what was asked (a code is used up, a token made)
-	// before the rest of the fault shows. By default a fault that waits does so before the call is
+	// Processed makes WeCom process the call (a code is used up, a token is made) before the rest
+	// of the fault takes effect. By default a fault that waits does so before the call is
 	// processed, and one that replaces the answer or drops the connection prevents the processing.
 	Processed bool
 	// Delay passes before anything more happens. It ends early if the caller's context ends.
@@ -37,8 +37,8 @@ type Fault struct {
 	ErrMsg  string
 	// Body, if not nil, is the whole body of the answer, whatever it may be.
 	Body []byte
-	// Status is the HTTP status of the answer. Default: 200. If it is set alone,
-	// the body is the status's text.
+	// Status is the HTTP status of the answer. Default: 200. If it is set alone, the body is the
+	// status's text.
 	Status int
 	// Header is added to the answer's header and replaces what has the same name.
 	Header http.Header
@@ -56,23 +56,23 @@ type Drop int
 const (
 	// NoDrop keeps the connection.
 	NoDrop Drop = iota
-	// DropDial refuses the connection: nothing was sent, and no code counts as
-	// sent. A [Server], whose listener has long accepted, behaves as with
-	// DropBefore, but does not count a code either.
+	// DropDial refuses the connection: nothing was sent, and no code counts as sent. A [Server],
+	// whose listener has long accepted, behaves as with DropBefore, but does not count a code
+	// either.
 	DropDial
 	// DropBefore ends the connection when the request has arrived; it is not processed.
 	DropBefore
-	// DropAfter ends the connection when the request was processed, without a byte
-	// of the answer: a code is used up and the caller does not know.
+	// DropAfter ends the connection after the request was processed, without a byte of the answer:
+	// a code is used up and the caller does not know it.
 	DropAfter
 	// DropMidway sends half of the answer's body and ends the connection.
 	DropMidway
 )
 
-// Script queues faults for the next calls of an endpoint or page, one after
-// the other; when they are used up, calls are answered as usual or as
-// [Fake.Always] says. path is the endpoint's path, in full (/cgi-bin/gettoken,
-// /sns/userinfo) or without the first part if that is /cgi-bin/ (gettoken).
+// Script queues faults for the next calls of an endpoint or page, one after the other; when they
+// are used up, calls are answered as usual or as [Fake.Always] says. path is the endpoint's path,
+// in full (/cgi-bin/gettoken, /sns/userinfo) or without the first part if that is /cgi-bin/
+// (gettoken).
 func (f *Fake) Script(path string, faults ...Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,8 +83,8 @@ func (f *Fake) Script(path string, faults ...Fault) {
 	}
 }
 
-// Always makes every call of an endpoint or page meet the fault, until
-// [Fake.ClearFaults]. path is as in [Fake.Script]; "*" means the whole server API.
+// Always gives the fault to every call of an endpoint or page, until [Fake.ClearFaults]. path is as
+// in [Fake.Script]; "*" means the whole server API.
 func (f *Fake) Always(path string, x Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,8 +94,8 @@ func (f *Fake) Always(path string, x Fault) {
 	f.always[path] = x
 }
 
-// ClearFaults ends all faults, also what is left of scripts. Calls that wait at
-// that moment go on waiting.
+// ClearFaults removes all faults and what is left of scripts. Calls that are already waiting keep
+// waiting.
 func (f *Fake) ClearFaults() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,8 +103,8 @@ func (f *Fake) ClearFaults() {
 	clear(f.always)
 }
 
-// arrive counts a call and takes the fault that it meets. Faults and counts are
-// settled under one lock, so that the n-th call counted meets the n-th fault.
+// arrive counts a call and takes the fault that it meets. Faults and counts are settled under one
+// lock, so that the n-th call counted meets the n-th fault.
 func (f *Fake) arrive(path string, r *http.Request) Fault {
 	var code string
 	exchange := path == apiPrefix+"auth/getuserinfo" || path == apiPrefix+"user/getuserinfo" || path == snsExchange

@@ -18,9 +18,9 @@ const (
 	laxUnsafeWindow = 2 * time.Minute
 )
 
-// A jar keeps cookies by the rules of the successor of RFC 6265 as Chromium
-// applies them, with one difference: Secure cookies need https, also on
-// loopback, as Safari demands. Package net/http/cookiejar knows neither SameSite nor the prefixes.
+// A jar keeps cookies by the rules of the successor of RFC 6265 as Chromium applies them, with one
+// difference: Secure cookies need https, also on loopback, as Safari demands. Package
+// net/http/cookiejar knows neither SameSite nor the prefixes.
 type jar struct {
 	mu      sync.Mutex
 	cookies []*cookie // the oldest first
@@ -40,8 +40,7 @@ type reach struct {
 	safe     bool // GET or HEAD
 }
 
-// set stores what a Set-Cookie line of a response from a says, and reports
-// whether it was accepted.
+// set stores what a Set-Cookie line of a response from a says, and reports whether it was accepted.
 func (j *jar) set(a address, line string, now time.Time) bool {
 	parsed, ok := parseCookie(line)
 	if !ok {
@@ -151,8 +150,8 @@ func (j *jar) clear() {
 	j.cookies = nil
 }
 
-// parseCookie reads a Set-Cookie line as browsers do: unlike those of [http.ParseSetCookie], values may hold
-// quotes, commas and blanks, and there need be no name.
+// parseCookie reads a Set-Cookie line as browsers do: unlike those of [http.ParseSetCookie], values
+// may hold quotes, commas and blanks, and there need be no name.
 func parseCookie(line string) (http.Cookie, bool) {
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return http.Cookie{}, false

@@ -2,11 +2,11 @@ package wecomtest
 
 import "github.com/wecomauth/wecom"
 
-// Options returns options that sign in to the default app of this fake, in this
-// process and without a socket: CorpID, AgentID, Secret, CallbackURL and
-// Transport are set, and whatever else is wanted may be added. callbackURL is usually
-// under the origin that [Fake.Browser] is given, and https. With [Server.Endpoints] added, a
-// real browser is sent to the server's pages, and the calls stay in the process.
+// Options returns options that sign in to the default app of this fake, in this process and without
+// a socket: CorpID, AgentID, Secret, CallbackURL and Transport are set, and whatever else is wanted
+// may be added. callbackURL is usually under the origin that [Fake.Browser] is given, and https.
+// With [Server.Endpoints] added, a real browser is sent to the server's pages, and the calls stay
+// in the process.
 func (f *Fake) Options(callbackURL string) wecom.Options {
 	return wecom.Options{
 		CorpID:      f.CorpID(),
@@ -17,9 +17,9 @@ func (f *Fake) Options(callbackURL string) wecom.Options {
 	}
 }
 
-// Options returns options that sign in to the default app of this server's fake
-// in a real browser: those of [Fake.Options], with [Server.Endpoints] in the place of the transport,
-// so that pages and calls go over the network. callbackURL is usually on loopback, where http will do.
+// Options returns options that sign in to the default app of this server's fake in a real browser:
+// those of [Fake.Options], with [Server.Endpoints] in the place of the transport, so that pages and
+// calls go over the network. callbackURL is usually on loopback, where http will do.
 func (s *Server) Options(callbackURL string) wecom.Options {
 	o := s.fake.Options(callbackURL)
 	o.Endpoints, o.Transport = s.Endpoints(), nil

@@ -29,8 +29,8 @@ var (
 	errRefused = errors.New("wecomtest: connection refused")
 )
 
-// An answer is a response before it is written: either a socket or a caller in
-// the same process gets it.
+// An answer is a response before it is written: either a socket or a caller in the same process
+// gets it.
 type answer struct {
 	status int
 	header http.Header
@@ -51,8 +51,8 @@ func textAnswer(status int, text string) *answer {
 	return newAnswer(status, "text/plain; charset=utf-8", []byte(text+"\n"))
 }
 
-// respond is the whole life of a request: count it, let its fault show, process
-// it. The error is errDropped, errRefused or that of the request's context.
+// respond is the whole life of a request: count it, let its fault show, process it. The error is
+// errDropped, errRefused or that of the request's context.
 func (f *Fake) respond(r *http.Request) (*answer, error) {
 	path := r.URL.Path
 	if !f.serves(r.Host, path) {
@@ -101,8 +101,8 @@ var pageAt = map[string]struct {
 	"/":       {"", (*Fake).index},
 }
 
-// serves reports whether something stands at path of this host: Tencent's own
-// names serve their part, every other name serves all.
+// serves reports whether something stands at path of this host: Tencent's own names serve their
+// part, every other name serves all.
 func (f *Fake) serves(host, path string) bool {
 	f.mu.Lock()
 	api := f.isAPI(path)

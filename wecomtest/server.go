@@ -22,10 +22,9 @@ type Server struct {
 	once  sync.Once
 }
 
-// Start serves the fake on addr, a host and a port; "" means 127.0.0.1 and any
-// free port. Every host that addr stands for must be a loopback address, since a
-// fake lets everybody in. Close the server when it is no longer needed; several may
-// run at the same time.
+// Start serves the fake on addr, a host and a port; "" means 127.0.0.1 and any free port. Every
+// host that addr stands for must be a loopback address, since a fake lets everybody in. Close the
+// server when it is no longer needed; several may run at the same time.
 func (f *Fake) Start(addr string) (*Server, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
@@ -83,9 +82,9 @@ func (s *Server) count(_ net.Conn, state http.ConnState) {
 // URL returns the server's base URL, without a slash at the end.
 func (s *Server) URL() string { return "http://" + s.addr }
 
-// Close ends all connections and returns when no call is being answered any
-// more; calls that a [Fault] holds end as if their callers had left. Closing
-// again does nothing. The Fake itself lives on.
+// Close ends all connections and returns when no call is being answered any more; calls that a
+// [Fault] holds end as if their callers had left. Closing again does nothing. The Fake itself lives
+// on.
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {

@@ -16,18 +16,18 @@ import (
 )
 
 // Transport returns a transport that answers at Tencent's own addresses,
-// https://qyapi.weixin.qq.com, https://open.weixin.qq.com,
-// https://login.work.weixin.qq.com and https://api.weixin.qq.com, and at those of the servers that
-// [Fake.Start] started, in this process and without a socket. It
-// follows the requests' contexts and obeys scripted faults. Other hosts do not exist for it.
+// https://qyapi.weixin.qq.com, https://open.weixin.qq.com, https://login.work.weixin.qq.com and
+// https://api.weixin.qq.com, and at those of the servers that [Fake.Start] started, in this process
+// and without a socket. It follows the requests' contexts and obeys scripted faults. Other hosts do
+// not exist for it.
 //
-// Like the transport of package net/http it sends a GET again by itself when a
-// connection that was used before dies without a byte of the answer, unless
-// the request has a body: a client that must send a code only once has to prevent that.
+// Like the transport of package net/http it sends a GET again by itself when a connection that was
+// used before dies without a byte of the answer, unless the request has a body: a client that must
+// send a code only once has to prevent that.
 func (f *Fake) Transport() http.RoundTripper { return &transport{fake: f, idle: map[string]int{}} }
 
-// Client returns a client on [Fake.Transport]. It follows redirects and keeps
-// no cookies; see [Fake.Browser] for more.
+// Client returns a client on [Fake.Transport]. It follows redirects and keeps no cookies; see
+// [Fake.Browser] for more.
 func (f *Fake) Client() *http.Client { return &http.Client{Transport: f.Transport()} }
 
 // stands reports whether the fake is what answers at this origin.
@@ -124,8 +124,8 @@ func (t *transport) keep(host string) {
 	t.idle[host] = min(t.idle[host]+1, http.DefaultMaxIdleConnsPerHost)
 }
 
-// serverRequest builds a request as a server's handler sees it, or nil if
-// net/http would refuse the target.
+// serverRequest builds a request as a server's handler sees it, or nil if net/http would refuse the
+// target.
 func serverRequest(ctx context.Context, method, host, target string, header http.Header, body []byte) *http.Request {
 	if method == "" {
 		method = http.MethodGet

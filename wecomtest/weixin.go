@@ -20,21 +20,21 @@ const (
 	refreshLifetime   = 30 * 24 * time.Hour
 )
 
-// A WeixinApp is a website app of the Weixin Open Platform (网站应用), or an
-// official account (服务号).
+// A WeixinApp is a website app of the Weixin Open Platform (网站应用), or an official account
+// (服务号).
 type WeixinApp struct {
 	// AppID is wx and 16 hexadecimal digits in life.
 	AppID  string
 	Secret string
 	// Name is shown on the pages.
 	Name string
-	// OfficialAccount makes it one: its page is connect/oauth2/authorize, and it has an
-	// access token and an API. Otherwise its page is connect/qrconnect.
+	// OfficialAccount makes it one: its page is connect/oauth2/authorize, and it has an access
+	// token and an API. Otherwise its page is connect/qrconnect.
 	OfficialAccount bool
 	// Domain is the host to which a code may be sent (授权回调域, 网页授权域名). "": every host.
 	Domain string
-	// ListedIPs are the addresses or CIDR prefixes that may fetch an access
-	// token (IP白名单). nil: every address.
+	// ListedIPs are the addresses or CIDR prefixes that may fetch an access token (IP白名单). nil:
+	// every address.
 	ListedIPs []string
 	// NoUnion says that the app is bound to no Open Platform account: there are no unionids.
 	NoUnion bool
@@ -46,13 +46,12 @@ type WeixinUser struct {
 	ID       string
 	Nickname string
 	Avatar   string
-	// OpenIDs are the person's openids by app id. Default: one made up for each
-	// app. A test may choose one that is a member's user id.
+	// OpenIDs are the person's openids by app id. Default: one made up for each app. A test may
+	// choose one that is a member's user id.
 	OpenIDs map[string]string
-	// Snapshot makes every page that the person opens with snsapi_userinfo one in
-	// snapshot mode (快照页). The app then gets a virtual account: an openid that is
-	// another one at each sign-in, one unionid for everybody, and no real name. A program that
-	// keys its users by either shows it.
+	// Snapshot makes every page that the person opens with snsapi_userinfo one in snapshot mode
+	// (快照页). The app then gets a virtual account: an openid that differs at each sign-in, one
+	// unionid for everybody, and no real name. It reveals a program that keys its users by either.
 	Snapshot bool
 
 	virtual bool // see visitor
@@ -92,8 +91,8 @@ func (f *Fake) addDemoWeixin() {
 	f.AddWeixinUser(WeixinUser{ID: "kuaizhao", Nickname: "微信用户", Snapshot: true})
 }
 
-// AddWeixinApp adds an app, or replaces the one with the same app id. Tokens of a replaced
-// app go on to work.
+// AddWeixinApp adds an app, or replaces the one with the same app id. Tokens of a replaced app stay
+// valid.
 func (f *Fake) AddWeixinApp(a WeixinApp) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,7 +100,7 @@ func (f *Fake) AddWeixinApp(a WeixinApp) {
 	f.weixin.apps[a.AppID] = &a
 }
 
-// AddWeixinUser adds somebody, or replaces who has the same ID.
+// AddWeixinUser adds a user, or replaces the one with the same ID.
 func (f *Fake) AddWeixinUser(u WeixinUser) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,8 +129,7 @@ func (f *Fake) weixinApp(id string) WeixinApp {
 	return a
 }
 
-// OpenID returns the openid of a [WeixinUser] in an app. It panics if there is
-// no such person.
+// OpenID returns the openid of a [WeixinUser] in an app. It panics if there is no such person.
 func (f *Fake) OpenID(appID, user string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +140,7 @@ func (f *Fake) OpenID(appID, user string) string {
 	return who.weixin.openID(appID)
 }
 
-// ChangePassword makes a [WeixinUser]'s tokens of all apps void: they answer 42007.
+// ChangePassword invalidates a [WeixinUser]'s tokens of all apps: they answer 42007.
 func (f *Fake) ChangePassword(user string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -345,8 +343,8 @@ func (c *call) snsAuth() any {
 	return success()
 }
 
-// snsUserInfo answers for the token's own person, whatever openid the query holds: Weixin is
-// not known to compare it.
+// snsUserInfo answers for the token's own person, whatever openid the query holds: Weixin is not
+// known to compare it.
 func (c *call) snsUserInfo() any {
 	g, code := c.granted()
 	if code != 0 {

@@ -1,6 +1,5 @@
-// Load drives an HTTP server on loopback with and without the middleware, by a
-// closed loop: each connection sends its next request when it has the answer to
-// the last. It ends by itself.
+// Load drives an HTTP server on loopback with and without the middleware, by a closed loop: each
+// connection sends its next request when it has the answer to the last. It ends by itself.
 //
 //	go run -C benchmarks ./load [-seconds 1] [-redis URL] [-sessions 10000,100000,1000000]
 package main
@@ -331,8 +330,8 @@ type crowd struct {
 	tookInIt       []time.Duration // of the same 5,000 in Redis
 }
 
-// crowds makes n sessions for each n, and tells what they weigh and what a
-// look-up costs: all crowds are there at once and take turns.
+// crowds makes n sessions for each n, and tells what they weigh and what a look-up costs: all
+// crowds are there at once and take turns.
 func crowds(ctx context.Context, counts []int, client *redis.Client) error {
 	var all []*crowd
 	for _, n := range counts {
@@ -502,8 +501,8 @@ func fill(store scs.Store, n int) (*wecom.Middleware, []string, error) {
 	return m, cookies, nil
 }
 
-// compact copies strings into one piece of memory. Where they were made, between
-// a million sessions, reading them would cost more than the look-up.
+// compact copies strings into one piece of memory. Where they were made, between a million
+// sessions, reading them would cost more than the look-up.
 func compact(list []string) []string {
 	all := strings.Join(list, "")
 	for i := range list {

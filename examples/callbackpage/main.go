@@ -1,5 +1,5 @@
-// Callbackpage is an application whose page, and not the server, reads WeCom's code from its address:
-// the page stands at the callback's path, and sends code and state to POST /wecom/session.
+// Callbackpage is an application whose page, and not the server, reads WeCom's code from its
+// address: the page stands at the callback's path, and sends code and state to POST /wecom/session.
 // Without configuration it brings a fake WeCom along.
 //
 //	go run ./examples/callbackpage
@@ -29,8 +29,8 @@ func main() {
 	}))
 }
 
-// routes puts the page at the callback's path, beside Routes: ServeMux prefers the longer pattern, so WeCom
-// leads the browser to the page, and everything else in the folder stays the middleware's.
+// routes puts the page at the callback's path, beside Routes: ServeMux prefers the longer pattern,
+// so WeCom leads the browser to the page, and everything else in the folder stays the middleware's.
 func routes(auth *wecom.Middleware) http.Handler {
 	static, err := fs.Sub(files, "static")
 	if err != nil {
@@ -45,8 +45,8 @@ func routes(auth *wecom.Middleware) http.Handler {
 	return mux
 }
 
-// page keeps the code in its address out of caches, and out of the Referer of what the page loads. The policy is not
-// no-referrer, which WeCom's sign-in page may refuse.
+// page keeps the code in its address out of caches, and out of the Referer of what the page loads.
+// The policy is not no-referrer, which WeCom's sign-in page may refuse.
 func page(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "origin")

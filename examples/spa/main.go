@@ -1,5 +1,5 @@
-// Spa is a single-page application behind WeCom's sign-in: plain JavaScript, routes in
-// the fragment, no build step. Without configuration it brings a fake WeCom along.
+// Spa is a single-page application behind WeCom's sign-in: plain JavaScript, routes in the
+// fragment, no build step. Without configuration it brings a fake WeCom along.
 package main
 
 import (
@@ -27,8 +27,8 @@ func main() {
 	}))
 }
 
-// routes leaves the page and its script to everybody and the API to people who are signed
-// in. A sign-in then starts in the page, which alone knows its fragment.
+// routes leaves the page and its script to everybody and the API to people who are signed in. A
+// sign-in then starts in the page, which alone knows its fragment.
 func routes(auth *wecom.Middleware) http.Handler {
 	static, err := fs.Sub(files, "static")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Weixin is a site whose visitors sign in with Weixin: /login, /authorization and
-// /. Without configuration it brings a fake Weixin along, so that it can be tried
-// offline; with WEIXIN_APP_ID and WEIXIN_SECRET set it talks to the real one.
+// Weixin is a site whose visitors sign in with Weixin: /login, /authorization and /. Without
+// configuration it brings a fake Weixin along, so that it can be tried offline; with WEIXIN_APP_ID
+// and WEIXIN_SECRET set it talks to the real one.
 package main
 
 import (
@@ -44,8 +44,8 @@ type site struct {
 	tokens sync.Map // weixin.UserToken by Identity.Key
 }
 
-// newSite returns the handler: /login, /authorization (the callback) and /logout are
-// the middleware's own routes, all else is for people who are signed in.
+// newSite returns the handler: /login, /authorization (the callback) and /logout are the
+// middleware's own routes, all else is for people who are signed in.
 func newSite(options weixin.Options, callbackURL string) (http.Handler, error) {
 	s := &site{}
 	options.Profile = true

@@ -9,9 +9,9 @@ import (
 // maxAcceptLanguage bounds the work for one header; browsers send under 200 bytes.
 const maxAcceptLanguage = 1024
 
-// Language picks "zh" or "en" from the value of an Accept-Language header: the
-// one with the higher quality, the earlier one if they are equal, and "zh" if
-// neither is wanted. It accepts any input and reads the first 1024 bytes of it.
+// Language picks "zh" or "en" from the value of an Accept-Language header: the one with the higher
+// quality, the earlier one if they are equal, and "zh" if neither is wanted. It accepts any input
+// and reads the first 1024 bytes of it.
 func Language(acceptLanguage string) string {
 	if len(acceptLanguage) > maxAcceptLanguage {
 		// The last range may have lost its quality with its end.
@@ -32,8 +32,8 @@ func Language(acceptLanguage string) string {
 	return best
 }
 
-// primaryLanguage maps a language range to one of our languages, "" for none.
-// "*" is whatever we like best.
+// primaryLanguage maps a language range to one of our languages, "" for none. "*" is whatever we
+// like best.
 func primaryLanguage(tag string) string {
 	primary, _, _ := strings.Cut(strings.Trim(tag, " \t"), "-")
 	switch {
@@ -48,8 +48,8 @@ func primaryLanguage(tag string) string {
 // A quality value, by RFC 9110, section 12.4.2.
 var qvalue = regexp.MustCompile(`^(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)$`)
 
-// quality reads what follows the first semicolon of a range: 1 if there is
-// nothing, 0 if it is not a quality.
+// quality reads what follows the first semicolon of a range: 1 if there is nothing, 0 if it is not
+// a quality.
 func quality(params string) float64 {
 	params = strings.Trim(params, " \t")
 	if params == "" {

@@ -1,7 +1,6 @@
-// Package pages renders the few HTML pages that the middleware shows by itself:
-// failures, refusals, "signed out" and the choice between two ways to sign in.
-// A page is one document with inline style, without script and without any
-// other request.
+// Package pages renders the few HTML pages that the middleware shows by itself: failures, refusals,
+// "signed out" and the choice between two ways to sign in. A page is one document with inline
+// style, without script and without any other request.
 package pages
 
 import (
@@ -51,15 +50,15 @@ var classes = map[Tone]string{Good: "good", Warning: "warning", Error: "error"}
 // Class names the tone in the page's style and icon.
 func (t Tone) Class() string { return cmp.Or(classes[t], "neutral") }
 
-// An Action is a button. It is left out if its Text is empty or its URL is not
-// safe to follow: a path beginning with exactly one slash, or an absolute
-// http or https URL, in either case without backslashes, spaces and control characters.
+// An Action is a button. It is left out if its Text is empty or its URL is not safe to follow: a
+// path beginning with exactly one slash, or an absolute http or https URL, in either case without
+// backslashes, spaces and control characters.
 type Action struct {
 	Text string
 	URL  string
-	// Post makes it a form instead of a link. The policy of [CSP] lets a form
-	// reach its own origin only, and browsers apply that to redirects of the
-	// answer too: a button that ends at another site must be a link.
+	// Post makes it a form instead of a link. The policy of [CSP] lets a form reach its own origin
+	// only, and browsers apply that to redirects of the answer too: a button that ends at another
+	// site must be a link.
 	Post bool
 }
 
@@ -78,9 +77,9 @@ var (
 	brandedPolicy = policyFor(Brand{App: "any"})
 )
 
-// CSP returns the Content-Security-Policy for every document of [Page.Render] with the brand:
-// it allows the style that is in it, forms to its own origin, frames on pages of its own
-// origin, whose links open in the whole tab, and nothing else.
+// CSP returns the Content-Security-Policy for every document of [Page.Render] with the brand: it
+// allows the style that is in it, forms to its own origin, frames on pages of its own origin, whose
+// links open in the whole tab, and nothing else.
 func CSP(b Brand) string {
 	if b == (Brand{}) {
 		return policy
@@ -112,8 +111,7 @@ func (p Page) Branding() branding { return p.Brand.on(p.Title) }
 // Say returns the text in the page's language.
 func (p Page) Say(zh, en string) string { return text{zh, en}.in(p.Lang) }
 
-// Render returns the page as a complete HTML document in UTF-8. Every field is
-// text, never markup.
+// Render returns the page as a complete HTML document in UTF-8. Every field is text, never markup.
 func (p Page) Render() []byte {
 	p.Title, p.Message = printable(p.Title), printable(p.Message)
 	p.Advice, p.Reference = printable(p.Advice), printable(p.Reference)
@@ -131,15 +129,14 @@ func (p Page) Render() []byte {
 func execute(t *template.Template, data any) []byte {
 	var b bytes.Buffer
 	if err := t.Execute(&b, data); err != nil {
-		// Only a mistake in a template gets here: the data are strings and the
-		// writer is memory.
+		// Only a mistake in a template gets here: the data are strings and the writer is memory.
 		panic("pages: " + err.Error())
 	}
 	return b.Bytes()
 }
 
-// printable replaces what has no place in a document: control characters, and
-// bytes that are not UTF-8.
+// printable replaces what has no place in a document: control characters, and bytes that are not
+// UTF-8.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -149,9 +146,9 @@ func printable(s string) string {
 	}, s)
 }
 
-// followable reports whether a button may lead to raw. Browsers drop tabs and
-// line ends from a URL and take a backslash for a slash, so that "/\t/host" and
-// "/\host" leave the site; the URLs of ours that are meant hold neither.
+// followable reports whether a button may lead to raw. Browsers drop tabs and line ends from a URL
+// and take a backslash for a slash, so that "/\t/host" and "/\host" leave the site; the URLs of
+// ours that are meant hold neither.
 func followable(raw string) bool {
 	for _, r := range raw {
 		if r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r) || r == unicode.ReplacementChar {

@@ -33,8 +33,8 @@ var (
 	tellSupport        = text{"请把本页的参考编号告诉网站客服。", "Please tell the site's support the reference on this page."}
 )
 
-// texts holds what the pages say, by code. Each tells somebody who is no programmer what
-// happened and what to do next; causes are in the log.
+// texts holds what the pages say, by code. Each tells somebody who is no programmer what happened
+// and what to do next; causes are in the log.
 var texts = map[string]wording{
 	"login_required": {
 		tone:    Neutral,
@@ -284,8 +284,8 @@ var weixinTexts = map[string]wording{
 }
 
 // For returns the page of a failure's code, or of "signed_out" or "choose", and the text of its
-// button. It speaks of the provider: "weixin", or anything else for WeCom. ok is false, and the page says
-// nothing, for a code that has none.
+// button. It speaks of the provider: "weixin", or anything else for WeCom. ok is false, and the
+// page says nothing, for a code that has none.
 func For(provider, lang, code string) (p Page, button string, ok bool) {
 	w, ok := texts[code]
 	if !ok {
@@ -303,8 +303,8 @@ func For(provider, lang, code string) (p Page, button string, ok bool) {
 	}, w.button.in(lang), true
 }
 
-// SignInWith returns the text of a button that signs in with a provider: "wecom",
-// "weixin" (as they name themselves) or, without a name, any other.
+// SignInWith returns the text of a button that signs in with a provider: "wecom", "weixin" (as they
+// name themselves) or, without a name, any other.
 func SignInWith(lang, provider string) string {
 	switch provider {
 	case "wecom":

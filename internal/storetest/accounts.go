@@ -14,9 +14,8 @@ import (
 	"github.com/wecomauth/wecom/weixin"
 )
 
-// Accounts lets 8 processes call Weixin's API as one official account, with the
-// classic token: each fetch kills the token before, at once. Whichever
-// process fetches, no call of another one fails.
+// Accounts lets 8 processes call Weixin's API as one official account, with the classic token: each
+// fetch kills the token before, at once. Whichever process fetches, no call of another one fails.
 func Accounts(t *testing.T, medium string) {
 	fake := wecomtest.New()
 	fake.Configure(func(s *wecomtest.Settings) { s.ClassicOverlap = 0 })

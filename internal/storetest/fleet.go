@@ -114,8 +114,8 @@ var FleetKey = func() string {
 	return tokenkey.Of(errcode.WeCom, fake.CorpID(), fake.AgentID(), fake.Secret())
 }()
 
-// Fleet signs 50 people in at each of 8 gateways, processes of their own: first without a token
-// and then with one that WeCom has killed. Each time the fleet fetches one token, and everyone is
+// Fleet signs 50 people in at each of 8 gateways, processes of their own: first without a token and
+// then with one that WeCom has killed. Each time the fleet fetches one token, and everyone is
 // signed in. With wait, the gateways wait for the first token before that: the lock of a killed
 // holder may last longer than a sign-in.
 func Fleet(t *testing.T, medium string, wait bool) {

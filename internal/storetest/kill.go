@@ -18,8 +18,8 @@ import (
 
 const keyVar = "WECOM_STORETEST_KEY"
 
-// Kills returns how many processes [KillWriters] should kill: few in an
-// everyday run, or what the environment variable WECOM_KILLS says.
+// Kills returns how many processes [KillWriters] should kill: few in an everyday run, or what the
+// environment variable WECOM_KILLS says.
 func Kills(everyday int) int {
 	if n, err := strconv.Atoi(os.Getenv("WECOM_KILLS")); err == nil {
 		return n
@@ -27,10 +27,10 @@ func Kills(everyday int) int {
 	return everyday
 }
 
-// KillWriters starts as many processes one after the other, which write tokens of 1 to 4
-// KiB as fast as they can, and kills each in the middle. Meanwhile a reader reads
-// all the time. It never finds a torn token, nor none where there was one.
-// key names the n-th writer's key; afterKill, if not nil, is called while no writer lives.
+// KillWriters starts as many processes one after the other, which write tokens of 1 to 4 KiB as
+// fast as they can, and kills each in the middle. Meanwhile a reader reads all the time. It never
+// finds a torn token, nor none where there was one. key names the n-th writer's key; afterKill, if
+// not nil, is called while no writer lives.
 func KillWriters(t *testing.T, open Open, medium string, kills int, key func(n int) string, afterKill func()) {
 	store, err := open(medium)
 	if err != nil {

@@ -40,8 +40,8 @@ func ReadOnly(t *testing.T, open Open) {
 	checkLoad(t, store, "new")
 }
 
-// Full tests the store that open gives for a folder whose disk, of size (as mount has it),
-// gets full while the store is in use.
+// Full tests the store that open gives for a folder whose disk, of size (as mount has it), gets
+// full while the store is in use.
 func Full(t *testing.T, size string, open Open) {
 	folder := smallDisk(t, size)
 	store := mustOpen(t, open, folder)
@@ -76,8 +76,8 @@ func Missing(t *testing.T, open Open) {
 	checkLoad(t, store, "new")
 }
 
-// checkFailing checks that nobody is kept from signing in by a store that cannot write: one
-// fetch for all of them, and one warning for the whole episode.
+// checkFailing checks that nobody is kept from signing in by a store that cannot write: one fetch
+// for all of them, and one warning for the whole episode.
 func checkFailing(t *testing.T, store wecom.TokenStore) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -199,8 +199,8 @@ func fill(t *testing.T, path string) {
 	t.Fatal("a disk that does not get full")
 }
 
-// readOnlyDisk returns an empty folder on a disk that can be made read-only: one of its own if
-// this user may mount, or else by file modes, which all users but root obey.
+// readOnlyDisk returns an empty folder on a disk that can be made read-only: one of its own if this
+// user may mount, or else by file modes, which all users but root obey.
 func readOnlyDisk(t *testing.T) (folder string, setReadOnly func(bool)) {
 	if os.Geteuid() == 0 {
 		folder = smallDisk(t, "4m")

@@ -21,8 +21,8 @@ const (
 // An Open returns a handle to the store in a medium: a folder, a file, a URL.
 type Open func(medium string) (wecom.TokenStore, error)
 
-// Main runs the tests, or in a process that [Start] started its role, and exits.
-// roles are the test's own, beside those of this package.
+// Main runs the tests, or in a process that [Start] started its role, and exits. roles are the
+// test's own, beside those of this package.
 func Main(m *testing.M, open Open, roles map[string]func(store wecom.TokenStore, stdin *bufio.Reader) error) {
 	name := os.Getenv(roleVar)
 	if name == "" {

@@ -1,14 +1,14 @@
-// Package vectors holds what the tests of redirects have in common: hostile and
-// ordinary return targets. Only tests import it.
+// Package vectors holds what the tests of redirects have in common: hostile and ordinary return
+// targets. Only tests import it.
 package vectors
 
 import "strings"
 
 const evil = "evil.example"
 
-// Redirects returns more than 2,000 different strings that lead, or might lead,
-// away from the origin when a program that was not careful takes them for a path of its own.
-// Every control character of ASCII occurs. The order is always the same.
+// Redirects returns more than 2,000 different strings that lead, or might lead, away from the
+// origin when a program that was not careful takes them for a path of its own. Every control
+// character of ASCII occurs. The order is always the same.
 func Redirects() []string {
 	var all collection
 	all.words()
@@ -35,8 +35,8 @@ func (c *collection) add(s string) {
 	}
 }
 
-// words puts every short word made of what may pass for a slash, of what
-// browsers strip and of what servers clean in front of a host.
+// words puts every short word made of what may pass for a slash, of what browsers strip and of what
+// servers clean in front of a host.
 func (c *collection) words() {
 	syllables := []string{
 		"/", `\`, ".", "..", "%2f", "%5C", "%2e", "%09", "%0a", "%00", "%252f", "\t", "\n", "\r", " ", "\x00",
@@ -116,8 +116,7 @@ func (c *collection) schemes() {
 	}
 }
 
-// controls puts each control byte, space and DEL where a browser or a server
-// might strip it.
+// controls puts each control byte, space and DEL where a browser or a server might strip it.
 func (c *collection) controls() {
 	bytes := []string{"\x7f", "\xff", "\xc0\xaf", "\xc0\x2f", "\xe0\x80\xaf", "\u0085", "\u00a0", "\u2028", "\u2029", "\ufeff", "\u200e", "\u202e"}
 	for b := range byte(' ' + 1) {

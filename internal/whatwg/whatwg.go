@@ -1,7 +1,7 @@
-// Package whatwg parses URLs as browsers do, by the basic URL parser of the WHATWG
-// URL standard and not by the rules of net/url: backslashes are slashes, tabs and
-// newlines vanish, surplus slashes before a host do not matter. What wants to know where
-// a browser would go asks it: the fake's browser, and tests of redirects.
+// Package whatwg parses URLs as browsers do, by the basic URL parser of the WHATWG URL standard and
+// not by the rules of net/url: backslashes are slashes, tabs and newlines vanish, surplus slashes
+// before a host do not matter. What wants to know where a browser would go asks it: the fake's
+// browser, and tests of redirects.
 package whatwg
 
 import (
@@ -45,8 +45,8 @@ func (u URL) Hostname() string {
 // special are the schemes in which a backslash is a slash, with their ports.
 var special = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443", "ftp": "21"}
 
-// SameOrigin reports whether a browser that is at base, an http or https URL, and follows
-// ref stays in the origin. A ref that the browser refuses does not.
+// SameOrigin reports whether a browser that is at base, an http or https URL, and follows ref stays
+// in the origin. A ref that the browser refuses does not.
 func SameOrigin(base, ref string) bool {
 	from, ok := Parse(base)
 	if !ok {
@@ -59,9 +59,8 @@ func SameOrigin(base, ref string) bool {
 // Parse reads an absolute URL. ok is false if the parser fails; then a browser goes nowhere.
 func Parse(s string) (u URL, ok bool) { return URL{}.Resolve(s) }
 
-// Resolve follows ref from u. The zero URL is no base: then ref must be absolute. Hosts are
-// decoded and lowered but not mapped by IDNA, so that a host in disguise
-// shows as a foreign one.
+// Resolve follows ref from u. The zero URL is no base: then ref must be absolute. Hosts are decoded
+// and lowered but not mapped by IDNA, so that a host in disguise shows as a foreign one.
 func (u URL) Resolve(ref string) (to URL, ok bool) {
 	ref = strings.TrimFunc(ref, func(r rune) bool { return r <= ' ' })
 	ref = strings.NewReplacer("\t", "", "\n", "", "\r", "").Replace(ref)
@@ -150,8 +149,8 @@ func parseHost(host string) (string, bool) {
 	return host, host != "" && !strings.ContainsFunc(host, forbidden)
 }
 
-// target makes path and query what a browser sends: dot segments gone, backslashes
-// turned, everything escaped that must be.
+// target makes path and query what a browser sends: dot segments gone, backslashes turned,
+// everything escaped that must be.
 func target(s string) string {
 	path, query, hasQuery := strings.Cut(s, "?")
 	segments := strings.Split(strings.ReplaceAll(path, `\`, "/"), "/")

@@ -14,27 +14,26 @@ import (
 	"github.com/wecomauth/wecom"
 )
 
-// A Desk is a [wecom.Provider] and the other side of it: the platform where its
-// people sign in, or a stand-in. Code is needed; what else is nil
-// leaves out the tests that need it.
+// A Desk is a [wecom.Provider] and the other side of it: the platform where its people sign in, or
+// a stand-in. Code is needed; what else is nil leaves out the tests that need it.
 type Desk struct {
 	Provider wecom.Provider
-	// Code signs somebody in, always the same person, and returns the code that the browser
-	// would bring back: another one each time.
+	// Code signs somebody in, always the same person, and returns the code that the browser would
+	// bring back: another one each time.
 	Code func() string
 	// Sent returns how often a code has reached the platform.
 	Sent func(code string) int
 	// LoseAnswer makes the platform use the next code up and not answer.
 	LoseAnswer func()
-	// Garble makes the platform answer the next exchange with the bytes of somebody else,
-	// such as a proxy's page with status 200.
+	// Garble makes the platform answer the next exchange with the bytes of somebody else, such as a
+	// proxy's page with status 200.
 	Garble func()
 	// Hang makes every exchange wait from now on until its context ends.
 	Hang func()
 }
 
-// Provider tests an implementation of [wecom.Provider]. Each call of open returns
-// a new provider with its platform. What needs to be closed, open closes in its t.Cleanup.
+// Provider tests an implementation of [wecom.Provider]. Each call of open returns a new provider
+// with its platform. What needs to be closed, open closes in its t.Cleanup.
 //
 //	conformance.Provider(t, func(t *testing.T) conformance.Desk {
 //		desk := mydesk.New()

@@ -49,8 +49,8 @@ func goroutines() map[string]string {
 	return stacks
 }
 
-// goroutinesLeft returns the stacks of goroutines that began after before was taken
-// and do not end within some seconds, since what was told to end may take its time.
+// goroutinesLeft returns the stacks of goroutines that began after before was taken and do not end
+// within some seconds, since what was told to end may take its time.
 func goroutinesLeft(before map[string]string) string {
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		var left []string

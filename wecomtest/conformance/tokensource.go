@@ -11,12 +11,11 @@ import (
 	"github.com/wecomauth/wecom"
 )
 
-// TokenSource tests an implementation of [wecom.TokenSource]. Each call of open
-// returns a new source without a token. It gets its tokens by fetch, directly or
-// from a server between the two, which stands for a platform's API: each call returns a
-// new token with two hours to live, or an error, or takes until its context ends.
-// A token that the source had is never valid again once another was fetched. What
-// a source needs to have closed, open closes in its t.Cleanup.
+// TokenSource tests an implementation of [wecom.TokenSource]. Each call of open returns a new
+// source without a token. It gets its tokens by fetch, directly or from a server between the two,
+// which stands for a platform's API: each call returns a new token with two hours to live, or an
+// error, or takes until its context ends. A token that the source had is never valid again once
+// another was fetched. What a source needs to have closed, open closes in its t.Cleanup.
 //
 //	conformance.TokenSource(t, func(t *testing.T, fetch func(context.Context) (wecom.Token, error)) wecom.TokenSource {
 //		return mysource.New(fetch)

@@ -20,13 +20,12 @@ const (
 	soon     = 2 * time.Second  // for what must not wait for a lock
 )
 
-// TokenStore tests an implementation of [wecom.TokenStore]. Each call of open returns
-// a new handle, as another process would have it; all of them share one medium, which
-// may hold tokens of earlier runs. What a handle needs to have closed, open closes in
-// its t.Cleanup.
+// TokenStore tests an implementation of [wecom.TokenStore]. Each call of open returns a new handle,
+// as another process would have it; all of them share one medium, which may hold tokens of earlier
+// runs. What a handle needs to have closed, open closes in its t.Cleanup.
 //
-// What it cannot test is that the lock of a process that died is free within 15
-// seconds: an implementation tests that by killing one.
+// What it cannot test is that the lock of a process that died is free within 15 seconds: an
+// implementation tests that by killing one.
 func TokenStore(t *testing.T, open func(t *testing.T) wecom.TokenStore) {
 	suite(t, "TokenStore", func(t *testing.T) *storeTest {
 		return &storeTest{a: open(t), b: open(t), key: uniqueKey()}
@@ -381,8 +380,8 @@ func testCancelHolding(t *testing.T, s *storeTest) {
 	put(t, s.b, s.key, lasting("next"))
 }
 
-// A lock lasts for a fetch. After that it may end by itself, or last as long as its holder
-// lives. In the first case the holder that comes back must not give back the next one's lock.
+// A lock lasts for a fetch. After that it may end by itself, or last as long as its holder lives.
+// In the first case the holder that comes back must not give back the next one's lock.
 func testLongHold(t *testing.T, s *storeTest) {
 	if testing.Short() {
 		t.Skip("holds a lock for 16 seconds")
@@ -486,8 +485,8 @@ func take(t *testing.T, ctx context.Context, store wecom.TokenStore, key string,
 	return h
 }
 
-// hold takes key's lock and returns when it has it. The function that it returns stores token
-// and returns when that is done.
+// hold takes key's lock and returns when it has it. The function that it returns stores token and
+// returns when that is done.
 func hold(t *testing.T, store wecom.TokenStore, key string, token wecom.Token) (release func()) {
 	t.Helper()
 	h := take(t, patient(t), store, key, token)

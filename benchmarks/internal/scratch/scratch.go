@@ -18,9 +18,9 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-// Connect returns a client of the Redis at url, or an error that says why there is none. pool is how many
-// connections it may have, 0 for the default. Who connects calls [Forget] at the end; an interrupt does so,
-// too, and ends the program.
+// Connect returns a client of the Redis at url, or an error that says why there is none. pool is
+// how many connections it may have, 0 for the default. Who connects calls [Forget] at the end; an
+// interrupt does so, too, and ends the program.
 func Connect(ctx context.Context, url string, pool int) (*redis.Client, error) {
 	redis.SetLogger(quiet{})
 	o, err := redis.ParseURL(url)

@@ -1,5 +1,5 @@
-// Package demo is what the examples have in common: where they listen, and the
-// fake WeCom or Weixin that they bring along.
+// Package demo is what the examples have in common: where they listen, and the fake WeCom or Weixin
+// that they bring along.
 package demo
 
 import (
