@@ -442,9 +442,9 @@ func TestMistakes(t *testing.T) {
 	assert.Error(t, w.iss.SetClients([]issuer.Client{clients()[0], clients()[0]}), "two of one ID")
 	assert.NoError(t, w.iss.SetClients([]issuer.Client{{ID: "a", RedirectURIs: []string{"http://intranet/"}, DangerouslyAllowHTTP: true}}))
 
-	_, err := issuer.New(issuer.Options{URL: origin + "/other", Middleware: w.auth, Email: []string{"{mail}", "a@b"}, TokenLifetime: 48 * time.Hour, Store: memstore.NewWithCleanupInterval(0), Clients: clients()})
+	_, err := issuer.New(issuer.Options{URL: origin + "/other", Middleware: w.auth, TokenLifetime: 48 * time.Hour, Store: memstore.NewWithCleanupInterval(0), Clients: clients()})
 	require.Error(t, err)
-	for _, part := range []string{"URL:", "Email:", "TokenLifetime:", "Key:"} {
+	for _, part := range []string{"URL:", "TokenLifetime:", "Key:"} {
 		assert.Contains(t, err.Error(), part)
 	}
 	_, err = issuer.New(issuer.Options{URL: iss})

@@ -2,10 +2,10 @@ package issuer
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +22,7 @@ import (
 // client would hide nothing, since preferred_username tells the same.
 
 // claims returns what the scopes tell about a person. What is not known is left out.
-func (s *Issuer) claims(ctx context.Context, id wecom.Identity, scope string) map[string]any {
+func (s *Issuer) claims(ctx context.Context, id wecom.Identity, scope string) (map[string]any, error) {
 	all := map[string]any{"sub": id.Key()}
 	put := func(name, value string) {
 		if value != "" {
@@ -36,44 +36,29 @@ func (s *Issuer) claims(ctx context.Context, id wecom.Identity, scope string) ma
 		put("picture", id.AvatarURL)
 	}
 	if slices.Contains(scopes, "email") {
-		address, verified := s.address(id)
+		address := s.email(id)
 		put("email", address)
-		if verified {
+		if address != "" && address == id.BizMail {
 			all["email_verified"] = true
 		}
 	}
 	if slices.Contains(scopes, "groups") && s.groups != nil {
 		groups, err := s.groups(ctx, id)
 		if err != nil {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "issuer: the groups of a person cannot be told", slog.String("cause", err.Error()))
+			return nil, err
 		}
-		if err == nil && len(groups) > 0 {
+		if len(groups) > 0 {
 			all["groups"] = groups
 		}
 	}
-	return all
-}
-
-var fields = strings.NewReplacer("{biz_mail}", "", "{user_id}", "")
-
-// address returns the address that the first rule gives whose fields are known. A user id may
-// hold an @: what comes out must be one address all the same.
-func (s *Issuer) address(id wecom.Identity) (address string, verified bool) {
-	for _, rule := range s.email {
-		if strings.Contains(rule, "{biz_mail}") && id.BizMail == "" || strings.Contains(rule, "{user_id}") && id.UserID == "" {
-			continue
-		}
-		address = strings.NewReplacer("{biz_mail}", id.BizMail, "{user_id}", strings.ToLower(id.UserID)).Replace(rule)
-		local, host, _ := strings.Cut(address, "@")
-		if local != "" && host != "" && !strings.ContainsAny(host, "@") && !strings.ContainsFunc(address, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-			return address, rule == "{biz_mail}"
-		}
-	}
-	return "", false
+	return all, nil
 }
 
 func (s *Issuer) idToken(ctx context.Context, client *Client, c code, access string, expires time.Time) (string, error) {
-	all := s.claims(ctx, c.Identity, c.Scope)
+	all, err := s.claims(ctx, c.Identity, c.Scope)
+	if err != nil {
+		return "", err
+	}
 	all["iss"] = s.url
 	all["aud"] = client.ID
 	all["iat"] = time.Now().Unix()
@@ -85,6 +70,36 @@ func (s *Issuer) idToken(ctx context.Context, client *Client, c code, access str
 		all["nonce"] = c.Nonce
 	}
 	return s.keys.sign(ctx, client.Algorithm, all)
+}
+
+const assertionLife = 5 * time.Minute
+
+// Assertion returns a JWT, valid for five minutes, that tells the program behind a proxy who is
+// signed in: what an ID token with all scopes says, and the whole identity in the claim
+// identity, for package assertion. audience names that program, by a URL: it can be no
+// client's ID, so that no client takes an assertion for an ID token. It is signed with ES256 if
+// there is a key for that.
+func (s *Issuer) Assertion(ctx context.Context, id wecom.Identity, audience string) (string, error) {
+	if !strings.Contains(audience, "://") {
+		return "", errors.New("issuer: the audience of an assertion is a URL")
+	}
+	all, err := s.claims(ctx, id, strings.Join(allScopes, " "))
+	if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	all["iss"] = s.url
+	all["aud"] = audience
+	all["iat"] = now.Unix()
+	all["exp"] = now.Add(assertionLife).Unix()
+	all["auth_time"] = id.AuthenticatedAt.Unix()
+	all["jti"] = rand.Text()
+	all["identity"] = id
+	alg := s.keys.algorithms[0]
+	if slices.Contains(s.keys.algorithms, "ES256") {
+		alg = "ES256"
+	}
+	return s.keys.sign(ctx, alg, all)
 }
 
 // readHint returns the claims of an ID token of ours, expired or not.
@@ -110,8 +125,12 @@ func (s *Issuer) readHint(ctx context.Context, hint string) (jwt.Claims, error) 
 // userinfo serves the userinfo endpoint.
 func (s *Issuer) userinfo(w http.ResponseWriter, r *http.Request) {
 	token, err := s.bearer(r)
+	var all map[string]any
 	if err == nil {
-		writeJSON(w, r, http.StatusOK, s.claims(r.Context(), token.Identity, token.Scope))
+		all, err = s.claims(r.Context(), token.Identity, token.Scope)
+	}
+	if err == nil {
+		writeJSON(w, r, http.StatusOK, all)
 		return
 	}
 	if !errors.Is(err, errToken) {

@@ -24,7 +24,7 @@ type Issuer struct {
 	keys    *keys
 	clients atomic.Pointer[map[string]*Client]
 	groups  func(context.Context, wecom.Identity) ([]string, error)
-	email   []string
+	email   func(wecom.Identity) string
 
 	lifetime  time.Duration // of sessions
 	tokenLife time.Duration

@@ -2,12 +2,14 @@ package issuer_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/stretchr/testify/assert"
@@ -50,7 +52,6 @@ func TestTokens(t *testing.T) {
 		o.issuer.Groups = func(_ context.Context, id wecom.Identity) ([]string, error) {
 			return []string{"公司/研发部", "2"}, nil
 		}
-		o.issuer.Email = []string{"{biz_mail}", "{user_id}@corp.example"}
 	})
 	b := w.signedIn("zhangsan")
 	got := w.token(form(w.code(b)))
@@ -94,21 +95,19 @@ func TestEmail(t *testing.T) {
 			o.wecom.CorpID, o.wecom.AgentID, o.wecom.Secret, o.wecom.Profile = "", "", wecom.Secret{}, false
 		}
 	}
+	rule := func(id wecom.Identity) string { return id.UserID + "@corp.example" }
 	for name, c := range map[string]struct {
-		rules    []string
+		rule     func(wecom.Identity) string
 		id       wecom.Identity
 		want     any
 		verified any
 	}{
-		"the corp's":              {nil, wecom.Identity{UserID: "a", BizMail: "a@corp.example"}, "a@corp.example", true},
-		"none":                    {nil, wecom.Identity{UserID: "a", Email: "a@evil.example"}, nil, nil},
-		"by rule":                 {[]string{"{biz_mail}", "{user_id}@corp.example"}, wecom.Identity{UserID: "ZhangSan"}, "zhangsan@corp.example", nil},
-		"the first that is known": {[]string{"{user_id}@corp.example", "{biz_mail}"}, wecom.Identity{UserID: "a", BizMail: "b@corp.example"}, "a@corp.example", nil},
-		"a user id with an @":     {[]string{"{user_id}@corp.example"}, wecom.Identity{UserID: "boss@evil.example"}, nil, nil},
-		"no member":               {[]string{"{user_id}@corp.example"}, wecom.Identity{OpenID: "o1"}, nil, nil},
+		"the corp's":         {nil, wecom.Identity{UserID: "a", BizMail: "a@corp.example"}, "a@corp.example", true},
+		"none, or their own": {nil, wecom.Identity{UserID: "a", Email: "a@evil.example"}, nil, nil},
+		"by rule":            {rule, wecom.Identity{UserID: "a", BizMail: "b@corp.example"}, "a@corp.example", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, member(c.id), func(o *options) { o.issuer.Email = c.rules })
+			w := newWorld(t, member(c.id), func(o *options) { o.issuer.Email = c.rule })
 			b := w.browser().Serve("https://one.test", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				http.Redirect(rw, r, iss+"/callback?code=x&state="+r.URL.Query().Get("state"), http.StatusFound)
 			})).StopAt(func(r *http.Request) bool { return r.Host == "grafana.example.com" })
@@ -132,18 +131,37 @@ func (p oneProvider) AuthorizeURL(a wecom.Attempt) string {
 }
 func (p oneProvider) Identify(context.Context, string) (wecom.Identity, error) { return p.id, nil }
 
-// Groups that cannot be told are left out; the sign-in goes on.
+// Groups that cannot be told: many programs would take none for the person having left them.
 func TestGroupsFail(t *testing.T) {
-	w := newWorld(t, func(o *options) {
+	w := newWorld(t)
+	failing := newReplica(t, w.fake, func(o *options) {
 		o.issuer.Groups = func(context.Context, wecom.Identity) ([]string, error) {
 			return []string{"half"}, errors.New("WeCom is away")
 		}
 	})
-	got := w.token(form(w.code(w.signedIn("zhangsan"))))
-	claims, err := w.verify("grafana", got.IDToken)
+	got := failing.token(form(failing.code(failing.signedIn("zhangsan"))))
+	assert.Equal(t, 503, got.Status)
+	assert.Equal(t, "temporarily_unavailable", got.Error)
+	assert.Contains(t, failing.logs.String(), "WeCom is away")
+}
+
+// The program behind a proxy learns who it is, from what no client takes for an ID token.
+func TestAssertion(t *testing.T) {
+	w := newWorld(t)
+	id := wecom.Identity{Provider: "wecom", CorpID: "ww1", AppID: "1", UserID: "zhangsan", Name: "张三", Departments: []int64{2}, AuthenticatedAt: time.Now().Truncate(time.Second).UTC()}
+	raw, err := w.iss.Assertion(t.Context(), id, "https://wiki.example.com")
 	require.NoError(t, err)
-	assert.NotContains(t, claims, "groups")
-	assert.Contains(t, w.logs.String(), "WeCom is away")
+	claims, err := w.verify("https://wiki.example.com", raw)
+	require.NoError(t, err)
+	assert.Equal(t, "wecom:ww1:user:zhangsan", claims["sub"])
+	assert.NotEmpty(t, claims["jti"])
+	whole, err := json.Marshal(claims["identity"])
+	require.NoError(t, err)
+	want, err := json.Marshal(id)
+	require.NoError(t, err)
+	assert.JSONEq(t, string(want), string(whole))
+	_, err = w.iss.Assertion(t.Context(), id, "grafana")
+	assert.Error(t, err, "a client's ID")
 }
 
 // What a client may ask about the sign-in.

@@ -50,15 +50,14 @@ type Options struct {
 	// kept in Store and replaced every 90 days; a new key is published a day before it signs.
 	SigningKeys []crypto.Signer
 
-	// Groups tells the groups of a person, for the claim of that name. It is
-	// called for clients that ask for the scope groups. An error leaves the claim out, and is logged.
-	// Default: no groups.
+	// Groups tells the groups of a person, for clients that ask for the scope groups. If it
+	// fails, so does the request: many programs take no groups for the person having left
+	// them. Default: no groups.
 	Groups func(ctx context.Context, id wecom.Identity) ([]string, error)
-	// Email are rules for the claim email: the first counts whose fields are all known. They hold
-	// {biz_mail}, the mailbox that the corp gives, and {user_id}, the user id in lower case:
-	// for example "{biz_mail}", "{user_id}@corp.example". Only an address from {biz_mail} alone is
-	// called verified. Default: "{biz_mail}".
-	Email []string
+	// Email tells the address of a person, "" for none. It must not hand out what a member may edit,
+	// such as Identity.Email: programs find accounts by it. Only an address that is
+	// Identity.BizMail, which the corp gives, is called verified. Default: BizMail.
+	Email func(id wecom.Identity) string
 
 	// SessionLifetime is the middleware's: no token is valid for longer than the
 	// session that it stands for. Default: 12 hours.
@@ -117,7 +116,7 @@ func New(o Options) (*Issuer, error) {
 		url:       o.URL,
 		rows:      &rows{store: o.Store, space: o.URL},
 		groups:    o.Groups,
-		email:     slices.Clone(o.Email),
+		email:     o.Email,
 		lifetime:  cmp.Or(o.SessionLifetime, 12*time.Hour),
 		tokenLife: cmp.Or(o.TokenLifetime, time.Hour),
 		log:       o.Logger,
@@ -140,12 +139,7 @@ func New(o Options) (*Issuer, error) {
 		s.log = slog.Default()
 	}
 	if s.email == nil {
-		s.email = []string{"{biz_mail}"}
-	}
-	for _, rule := range s.email {
-		if rest := fields.Replace(rule); strings.ContainsAny(rest, "{} ") || rest == rule {
-			wrong("Email: %q: want {biz_mail} or {user_id} in it, and no other field", rule)
-		}
+		s.email = func(id wecom.Identity) string { return id.BizMail }
 	}
 	if s.tokenLife < time.Minute || s.tokenLife > 24*time.Hour {
 		wrong("TokenLifetime: %v: want 1 minute to 24 hours", s.tokenLife)
