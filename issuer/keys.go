@@ -234,8 +234,8 @@ func (k *keys) current(ctx context.Context) ([]*signingKey, error) {
 // update reads the row, adds what is missing and writes it if that changes it. A store
 // has no way to change a row in one step, so two replicas may each write theirs: keys are
 // only ever added, and each replica adds those that it knows again if they are missing.
-// At the very first start nobody has seen a key yet: after keysSettle, what stands in
-// the row counts and nothing else.
+// At the very first start nobody has seen a key yet: what stands in the row keysSettle after
+// it was written counts, and nothing else.
 func (k *keys) update(ctx context.Context, known []*signingKey, now time.Time) ([]*signingKey, error) {
 	stored, err := k.load(ctx, now)
 	if err != nil {
@@ -255,19 +255,19 @@ func (k *keys) update(ctx context.Context, known []*signingKey, now time.Time) (
 	if len(all) == len(stored) {
 		return all, nil
 	}
-	if err := k.save(ctx, all); err != nil {
-		return nil, err
+	if first && k.shared { // making an RSA key takes long
+		if stored, err = k.load(ctx, now); err != nil || len(stored) > 0 {
+			return stored, err
+		}
 	}
-	if first && k.shared {
-		settled := time.NewTimer(keysSettle)
-		defer settled.Stop()
-		<-settled.C
-		if stored, err = k.load(ctx, now); err != nil {
-			return nil, err
-		}
-		if len(stored) > 0 {
-			all = stored
-		}
+	if err := k.save(ctx, all); err != nil || !first || !k.shared {
+		return all, err
+	}
+	settled := time.NewTimer(keysSettle)
+	defer settled.Stop()
+	<-settled.C
+	if stored, err = k.load(ctx, now); err != nil || len(stored) > 0 {
+		return stored, err
 	}
 	return all, nil
 }

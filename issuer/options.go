@@ -199,8 +199,10 @@ func (s *Issuer) SetClients(clients []Client) error {
 		c.RedirectURIs, c.PostLogoutRedirectURIs, c.Scopes = slices.Clone(c.RedirectURIs), slices.Clone(c.PostLogoutRedirectURIs), slices.Clone(c.Scopes)
 		c.SecretSHA256 = strings.ToLower(c.SecretSHA256)
 		c.Algorithm = cmp.Or(c.Algorithm, "RS256")
-		for _, err := range c.mistakes(s.keys) {
+		if err := c.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("issuer: client %d (%q): %w", i+1, c.ID, err))
+		} else if !slices.Contains(s.keys.algorithms, c.Algorithm) {
+			errs = append(errs, fmt.Errorf("issuer: client %d (%q): Algorithm: there is no key for %s", i+1, c.ID, c.Algorithm))
 		}
 		if list[c.ID] != nil {
 			errs = append(errs, fmt.Errorf("issuer: client %d (%q): there are two of that ID", i+1, c.ID))
@@ -214,7 +216,10 @@ func (s *Issuer) SetClients(clients []Client) error {
 	return nil
 }
 
-func (c *Client) mistakes(keys *keys) (errs []error) {
+// Check returns every mistake in c that can be seen without the issuer, as [New] and
+// [Issuer.SetClients] do: for programs that read clients from a file and know the line.
+func (c *Client) Check() error {
+	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.ID == "" || len(c.ID) > 100 || strings.Trim(c.ID, unreserved) != "" {
 		wrong("ID: want 1 to 100 letters, digits and -._~")
@@ -235,12 +240,10 @@ func (c *Client) mistakes(keys *keys) (errs []error) {
 			wrong("Scopes: %q: want profile, email or groups", scope)
 		}
 	}
-	if c.Algorithm != "RS256" && c.Algorithm != "ES256" {
+	if !slices.Contains([]string{"", "RS256", "ES256"}, c.Algorithm) {
 		wrong("Algorithm: %q: want RS256 or ES256", c.Algorithm)
-	} else if !slices.Contains(keys.algorithms, c.Algorithm) {
-		wrong("Algorithm: there is no key for %s", c.Algorithm)
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/envoptions"
 	"github.com/wecomauth/wecom/events"
+	"github.com/wecomauth/wecom/issuer"
 )
 
 // all is in the order in which -h and -print-config show it. Each one is a flag too.
@@ -32,6 +34,9 @@ var all = slices.Concat(envoptions.Variables{
 	{Name: "WECOM_GROUPS", Usage: "departments, tags or both: what X-Forwarded-Groups tells by name; needs WECOM_PROFILE"},
 	{Name: "WECOM_EMAIL", Default: "{biz_mail}", Usage: "what X-Forwarded-Email is made of, such as {biz_mail},{user_id}@corp.example: the first that makes an address"},
 	{Name: "WECOM_RULES", Usage: "YAML file that says who may open which path of the upstream; read again on SIGHUP"},
+	{Name: "WECOM_ISSUER_CLIENTS", Usage: "YAML file of the programs that sign people in here by OpenID Connect; read again on SIGHUP"},
+	{Name: "WECOM_SIGNING_KEYS", Usage: "private keys (PEM) that sign ID tokens and assertions, the current one first; default: made, kept in WECOM_SESSION_STORE and replaced every 90 days", Secret: true},
+	{Name: "WECOM_ASSERTION_AUDIENCE", Usage: "URL that names the program behind: then it gets X-Wecom-Assertion, a signed statement of who is signed in"},
 	{Name: "WECOM_SESSION_STORE", Default: "memory", Usage: "memory, sqlite:PATH, redis://HOST:PORT/DB (?master_name=NAME: Sentinel, ?addr=HOST:PORT: Cluster) or postgres://…"},
 	{Name: "WECOM_TOKEN_STORE", Option: "TokenStore", Default: "memory", Usage: "memory, file:FOLDER, sqlite:PATH or redis://HOST:PORT/DB (as for WECOM_SESSION_STORE)"},
 	{Name: "WECOM_EVENT_TOKEN", Option: "Token", Usage: "Token of the admin console's page 设置API接收; with the next one, WeCom's events at /wecom/events end sessions", Secret: true},
@@ -56,7 +61,10 @@ type settings struct {
 }
 
 // actions are the flags that do something else than serve.
-type actions struct{ check, print, version bool }
+type actions struct {
+	check, print, version bool
+	client                string
+}
 
 func readSettings(args, environ []string, stderr io.Writer) (settings, actions, error) {
 	s := settings{value: map[string]string{}}
@@ -67,6 +75,7 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	flags.BoolVar(&do.check, "check", false, "")
 	flags.BoolVar(&do.print, "print-config", false, "")
 	flags.BoolVar(&do.version, "version", false, "")
+	flags.StringVar(&do.client, "print-client", "", "")
 	for _, v := range all {
 		flags.Func(flagOf(v), "", func(value string) error {
 			s.value[v.Name] = strings.TrimSpace(value)
@@ -104,6 +113,8 @@ func usage(w io.Writer) {
 
   -check         ask WeCom, the stores and the upstream whether all is set up, and exit
   -print-config  show the settings without secrets, and exit
+  -print-client  show what to enter in Grafana, GitLab, Gitea or Argo CD for the client of that id, and exit;
+                 for an id that is not in WECOM_ISSUER_CLIENTS, with a new secret and the file's entry
   -version       show the version, and exit
 
 Every other flag is a variable of the environment too; the flag wins. Instead of
@@ -188,6 +199,11 @@ type config struct {
 	departments, tags bool // what groups tell
 	emails            emails
 
+	clientsFile string
+	clients     []issuer.Client
+	signingKeys []crypto.Signer
+	audience    string // of assertions; "": there are none
+
 	sessionStore, tokenStore           string
 	upstreamTimeout, shutdownTimeout   time.Duration
 	eventToken, eventKey               wecom.Secret
@@ -247,6 +263,7 @@ func (s settings) parse() (config, mistakes) {
 	c.parseUpstream(v["WECOM_UPSTREAM"], &wrong)
 	c.parseRules(v["WECOM_RULES"], &wrong)
 	c.parseAccount(v, &wrong)
+	c.parseIssuer(v, &wrong)
 	if c.CallbackURL != "" {
 		c.parseCallback(&wrong)
 	}
@@ -327,7 +344,7 @@ func (c *config) parseCallback(wrong *mistakes) {
 		return
 	}
 	switch name := path.Base(u.Path); name {
-	case "auth", "events", "forward", "readyz":
+	case "auth", "events", "forward", "readyz", "authorize", "token", "userinfo", "keys", "end-session":
 		wrong.add("WECOM_CALLBACK_URL", "its last element %q is the name of another own route", name)
 	}
 	c.callback = u

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/issuer"
 )
 
 // A gateway answers every request that reaches the program.
@@ -29,6 +30,9 @@ type gateway struct {
 	own      http.Handler           // the middleware's routes, and 404 for what is like them
 	app      http.Handler           // what is protected
 	events   http.Handler           // what WeCom posts; nil: nothing
+	issuer   *issuer.Issuer         // nil: none
+	oidc     http.Handler           // the issuer's routes
+	audience string                 // of assertions; "": there are none
 	session  http.Handler           // 204 or 401
 	forward  http.Handler           // 204, or what app would have answered
 	proxy    *httputil.ReverseProxy // nil: no upstream
@@ -46,11 +50,13 @@ type gateway struct {
 	stopping atomic.Bool
 }
 
-func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stores, counts *metrics, log *slog.Logger) *gateway {
+func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, iss *issuer.Issuer, told *groups, s *stores, counts *metrics, log *slog.Logger) *gateway {
 	g := &gateway{
 		auth:     auth,
 		own:      auth.Routes(),
 		events:   receiver,
+		issuer:   iss,
+		audience: c.audience,
 		callback: strings.TrimPrefix(c.callback.Path, c.MountPath),
 		mount:    c.MountPath,
 		scheme:   c.callback.Scheme,
@@ -60,7 +66,7 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stor
 		stores:   s,
 		counts:   counts,
 		log:      log,
-		groups:   newGroups(c, auth.Client(), s.tokens, log),
+		groups:   told,
 		emails:   c.emails,
 	}
 	g.folder = path.Dir(g.callback)
@@ -73,6 +79,9 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, s *stor
 	}
 	if c.rules != nil {
 		g.rules.Store(&c.rules)
+	}
+	if iss != nil {
+		g.oidc = iss.Handler(g.own)
 	}
 	g.app = auth.Handler(http.HandlerFunc(g.pass))
 	g.forward = auth.Handler(http.HandlerFunc(g.admit))
@@ -109,6 +118,8 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		g.login(w, r)
 	case "events":
 		g.events.ServeHTTP(w, r)
+	case "authorize", "token", "userinfo", "end-session", "keys", "openid-configuration":
+		g.oidc.ServeHTTP(w, r)
 	case "app":
 		if rules := g.rules.Load(); rules != nil {
 			g.byRule(w, r, *rules)
@@ -138,6 +149,10 @@ func (g *gateway) route(r *http.Request) string {
 			case "events":
 				if g.events != nil {
 					return name
+				}
+			case "authorize", "token", "userinfo", "end-session", "keys", ".well-known/openid-configuration":
+				if g.issuer != nil {
+					return path.Base(name)
 				}
 			}
 		}
@@ -185,6 +200,11 @@ func (g *gateway) pass(w http.ResponseWriter, r *http.Request) {
 		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)
 	case !g.knowsGroups(w, r, id):
 	default:
+		signed, ok := g.assertion(w, r, id)
+		if !ok {
+			return
+		}
+		r = withAssertion(r, signed)
 		note(w).proxied = true
 		note(w).body.ReadCloser = r.Body
 		r.Body = &note(w).body
@@ -222,6 +242,11 @@ func (g *gateway) tell(w http.ResponseWriter, r *http.Request) {
 	if !g.knowsGroups(w, r, id) {
 		return
 	}
+	signed, ok := g.assertion(w, r, id)
+	if !ok {
+		return
+	}
+	w.Header()["X-Wecom-Assertion"] = []string{signed}
 	for _, h := range identityHeaders(id) {
 		w.Header()[h.name] = []string{h.value}
 	}

@@ -12,6 +12,7 @@ require (
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/stretchr/testify v1.12.1
 	github.com/wecomauth/wecom v0.0.0
+	github.com/wecomauth/wecom/issuer v0.0.0
 	github.com/wecomauth/wecom/tokenstore/filestore v0.0.0
 	github.com/wecomauth/wecom/tokenstore/redisstore v0.0.0
 	github.com/wecomauth/wecom/tokenstore/sqlitestore v0.0.0
@@ -26,6 +27,7 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
@@ -47,6 +49,7 @@ require (
 
 replace (
 	github.com/wecomauth/wecom => ../..
+	github.com/wecomauth/wecom/issuer => ../../issuer
 	github.com/wecomauth/wecom/tokenstore/filestore => ../../tokenstore/filestore
 	github.com/wecomauth/wecom/tokenstore/redisstore => ../../tokenstore/redisstore
 	github.com/wecomauth/wecom/tokenstore/sqlitestore => ../../tokenstore/sqlitestore

@@ -47,7 +47,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	c, wrong := values.parse()
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	var listener net.Listener
-	if !do.check && !wrong.has("ADDR") {
+	if !do.check && do.client == "" && !wrong.has("ADDR") {
 		// Before the rest is judged: the default callback names the port that was taken.
 		if listener, err = net.Listen("tcp", c.addr); err != nil {
 			wrong.add("ADDR", "%v", err)
@@ -63,6 +63,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	wrong.addAll(all.Named(err))
 	receiver, err := c.receiver(auth, log)
 	wrong.addAll(all.Named(err))
+	var told *groups
+	if auth != nil {
+		told = newGroups(c, auth.Client(), stores.tokens, log)
+	}
+	iss, err := c.issuer(auth, told, stores, log)
+	wrong.addAll(all.Named(err))
 	if len(wrong) > 0 {
 		wrong.print(stderr, c)
 		return 2
@@ -70,10 +76,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	for _, warning := range c.warnings {
 		log.Warn(warning)
 	}
+	if do.client != "" {
+		c.printClient(do.client, stdout)
+		return 0
+	}
 	if do.check {
 		return check(ctx, c, auth, stores, stdout)
 	}
-	g := newGateway(c, auth, receiver, stores, counts, log)
+	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)
 	if err := serve(ctx, c, g, listener, log); err != nil {
 		log.Error("the gateway ends", "cause", err.Error())
 		return 1
@@ -100,13 +110,13 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		ErrorLog:          errorLog,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
-	if c.rules != nil {
+	if c.rules != nil || c.clientsFile != "" {
 		hangUps := make(chan os.Signal, 1)
 		signal.Notify(hangUps, syscall.SIGHUP)
 		defer signal.Stop(hangUps)
 		reloading, stop := context.WithCancel(ctx)
 		defer stop()
-		go g.reload(reloading, hangUps, c.rulesFile)
+		go g.reload(reloading, hangUps, c)
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()

@@ -91,7 +91,7 @@ func bubble(t *testing.T, upstream func(net.Conn)) (dial func() net.Conn, cookie
 	o.Transport, o.Endpoints = inMemory.Transport, inMemory.Endpoints
 	auth, err := wecom.New(o)
 	require.NoError(t, err)
-	g := newGateway(c, auth, nil, stores, counts, log)
+	g := newGateway(c, auth, nil, nil, nil, stores, counts, log)
 	g.proxy.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		go upstream(far)

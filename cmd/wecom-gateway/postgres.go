@@ -41,9 +41,18 @@ func openPostgres(where string) (*postgres, error) {
 	return &postgres{pool: pool}, nil
 }
 
-func (p *postgres) FindCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
+func (p *postgres) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return p.row(ctx, `SELECT data FROM sessions WHERE token = $1 AND current_timestamp < expiry`, token)
+}
+
+// TakeCtx finds nothing if the row went but the answer was lost.
+func (p *postgres) TakeCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return p.row(ctx, `DELETE FROM sessions WHERE token = $1 AND current_timestamp < expiry RETURNING data`, token)
+}
+
+func (p *postgres) row(ctx context.Context, statement, token string) (data []byte, found bool, err error) {
 	err = p.do(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, `SELECT data FROM sessions WHERE token = $1 AND current_timestamp < expiry`, token).Scan(&data)
+		return conn.QueryRow(ctx, statement, token).Scan(&data)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, false, nil

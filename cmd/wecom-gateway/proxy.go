@@ -137,6 +137,8 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 		out.Header[h.name] = []string{h.value}
 	}
 	g.setAccount(out.Header, in, id)
+	signed, _ := in.Context().Value(assertionKey{}).(string)
+	out.Header["X-Wecom-Assertion"] = []string{signed}
 }
 
 // plainName is how a program sees a header's name that cannot tell _ or . from -.

@@ -19,7 +19,16 @@ type redisSessions struct{ client redis.UniversalClient }
 const redisPrefix = "scs:session:"
 
 func (s *redisSessions) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	data, err := s.client.Get(ctx, redisPrefix+token).Bytes()
+	return asRow(s.client.Get(ctx, redisPrefix+token))
+}
+
+// TakeCtx needs Redis 6.2. A client that repeats a command whose answer was lost finds nothing.
+func (s *redisSessions) TakeCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return asRow(s.client.GetDel(ctx, redisPrefix+token))
+}
+
+func asRow(answer *redis.StringCmd) ([]byte, bool, error) {
+	data, err := answer.Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, false, nil
 	}

@@ -69,41 +69,54 @@ type rule struct {
 // rules are what WECOM_RULES says. The first that fits a path counts.
 type rules []*rule
 
-type rulesFile struct {
-	Rules rules `yaml:"rules"`
-}
-
-const maxRulesFile = 1 << 20
+const maxFile = 1 << 20
 
 var goType = regexp.MustCompile(` (in|into) (type )?main\.\w+`)
 
 // readRules reads a file. The error joins all that is wrong with it, each with its line.
 func readRules(name string) (rules, error) {
+	var file struct {
+		Rules rules `yaml:"rules"`
+	}
+	at, err := readFile(name, &file, "rules")
+	if err != nil {
+		return nil, err
+	}
+	if len(file.Rules) == 0 {
+		return nil, errors.New("it holds no rules")
+	}
+	return file.Rules, file.Rules.prepare(at)
+}
+
+// readFile reads a YAML file into a struct, and returns the lines on which the items of its list begin.
+func readFile(name string, into any, list string) (at []int, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxRulesFile+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case len(text) > maxRulesFile:
-		return nil, fmt.Errorf("it is longer than %d bytes", maxRulesFile)
+	case len(text) > maxFile:
+		return nil, fmt.Errorf("it is longer than %d bytes", maxFile)
 	}
-	var file rulesFile
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); err != nil && err != io.EOF {
+	if err := decoder.Decode(into); err != nil && err != io.EOF {
 		return nil, inWords(err)
 	}
 	if err := decoder.Decode(&struct{}{}); err != io.EOF {
 		return nil, errors.New("want one document: a second one begins, or does not end")
 	}
-	if len(file.Rules) == 0 {
-		return nil, errors.New("it holds no rules")
+	var nodes map[string]yaml.Node
+	_ = yaml.Unmarshal(text, &nodes)
+	items := nodes[list]
+	for _, item := range items.Content {
+		at = append(at, item.Line)
 	}
-	return file.Rules, file.Rules.prepare(lines(text))
+	return at, nil
 }
 
 // inWords returns what is wrong without the names of Go's types.
@@ -117,18 +130,6 @@ func inWords(err error) error {
 		errs = append(errs, errors.New(goType.ReplaceAllString(text, "")))
 	}
 	return errors.Join(errs...)
-}
-
-// lines returns the line on which each rule of a valid file begins.
-func lines(text []byte) (at []int) {
-	var file struct {
-		Rules []yaml.Node `yaml:"rules"`
-	}
-	_ = yaml.Unmarshal(text, &file)
-	for _, node := range file.Rules {
-		at = append(at, node.Line)
-	}
-	return at
 }
 
 func (rs rules) prepare(lines []int) error {
@@ -242,22 +243,31 @@ func (rs rules) first(fits func(*rule) bool) *rule {
 	return nil
 }
 
-// reload reads the rules again on each signal. A file that cannot be used changes nothing.
-func (g *gateway) reload(ctx context.Context, signals <-chan os.Signal, file string) {
+// reload reads the files again on each signal. One that cannot be used changes nothing.
+func (g *gateway) reload(ctx context.Context, signals <-chan os.Signal, c config) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-signals:
 		}
-		rules, err := readRules(file)
-		if err != nil {
-			g.log.Error("WECOM_RULES cannot be used: the rules from before hold", "cause", err.Error())
-			continue
+		if c.rules != nil {
+			g.reloadRules(c.rulesFile)
 		}
-		g.rules.Store(&rules)
-		g.log.Info("the rules were read again", "rules", len(rules))
+		if c.clientsFile != "" {
+			g.reloadClients(c.clientsFile)
+		}
 	}
+}
+
+func (g *gateway) reloadRules(file string) {
+	rules, err := readRules(file)
+	if err != nil {
+		g.log.Error("WECOM_RULES cannot be used: the rules from before hold", "cause", err.Error())
+		return
+	}
+	g.rules.Store(&rules)
+	g.log.Info("the rules were read again", "rules", len(rules))
 }
 
 // byRule hands a request to the upstream if everybody whom the rules ask for lets it pass.

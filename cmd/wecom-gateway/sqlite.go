@@ -53,6 +53,16 @@ func (s *sqliteSessions) FindCtx(ctx context.Context, token string) (data []byte
 	return data, found, err
 }
 
+func (s *sqliteSessions) TakeCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
+	err = s.do(ctx, func(db *sqliteDB) error {
+		return db.QueryRowContext(ctx, `DELETE FROM sessions WHERE token = $1 AND julianday('now') < expiry RETURNING data`, token).Scan(&data)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, false, nil
+	}
+	return data, err == nil, err
+}
+
 func (s *sqliteSessions) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	return s.do(ctx, func(db *sqliteDB) error { return db.rows.Commit(token, data, expiry) })
 }

@@ -192,6 +192,7 @@ type sessionTable interface {
 	FindCtx(ctx context.Context, token string) ([]byte, bool, error)
 	CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error
 	DeleteCtx(ctx context.Context, token string) error
+	TakeCtx(ctx context.Context, token string) ([]byte, bool, error) // see issuer.Taker
 }
 
 // bounded bounds a session table's calls, in time and in number.
@@ -229,8 +230,16 @@ type row struct {
 }
 
 func (b *bounded) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return b.row(ctx, token, b.table.FindCtx)
+}
+
+func (b *bounded) TakeCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return b.row(ctx, token, b.table.TakeCtx)
+}
+
+func (b *bounded) row(ctx context.Context, token string, get func(context.Context, string) ([]byte, bool, error)) ([]byte, bool, error) {
 	r, err := within(ctx, b, func(ctx context.Context) (r row, err error) {
-		r.data, r.found, err = b.table.FindCtx(ctx, token)
+		r.data, r.found, err = get(ctx, token)
 		return r, err
 	})
 	return r.data, r.found, err
