@@ -37,12 +37,14 @@ type oidcClient struct {
 	condition              `yaml:",inline"`
 }
 
+type clientsFile struct {
+	Clients []oidcClient `yaml:"clients"`
+}
+
 // readClients reads a file. The error joins all that is wrong with it, each with its
 // line; what issuer.New judges is left to it.
 func readClients(name string) ([]issuer.Client, error) {
-	var file struct {
-		Clients []oidcClient `yaml:"clients"`
-	}
+	var file clientsFile
 	at, err := readFile(name, &file, "clients")
 	if err != nil {
 		return nil, err

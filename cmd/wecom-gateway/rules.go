@@ -69,15 +69,17 @@ type rule struct {
 // rules are what WECOM_RULES says. The first that fits a path counts.
 type rules []*rule
 
+type rulesFile struct {
+	Rules rules `yaml:"rules"`
+}
+
 const maxFile = 1 << 20
 
 var goType = regexp.MustCompile(` (in|into) (type )?main\.\w+`)
 
 // readRules reads a file. The error joins all that is wrong with it, each with its line.
 func readRules(name string) (rules, error) {
-	var file struct {
-		Rules rules `yaml:"rules"`
-	}
+	var file rulesFile
 	at, err := readFile(name, &file, "rules")
 	if err != nil {
 		return nil, err
