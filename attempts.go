@@ -18,25 +18,26 @@ const (
 	maxState = 128 // WeCom's limit
 )
 
-// A mark is a cookie that a browser gets when it signs in. It grants nothing.
+// A mark is a cookie that shows that a browser has signed in before. It signs nobody in; failed
+// sign-ins of that browser are only counted apart from everybody else's (see exchanges.limit).
 const (
 	markSuffix      = "known"
 	markLife        = 90 * 24 * time.Hour
 	markMaxReturnTo = 900 // bytes: past that, attempt and mark would take our headers over 3 KiB
 )
 
-// attempts keeps the sign-ins that have begun. Nothing of them is stored on the
-// server: what an attempt is travels in the state that WeCom hands back, and in a
-// cookie of the browser that began it, each signed with a key of its own. Only the
-// browser with the cookie can end what the state began, so nobody can make another
-// person's browser sign in as themselves.
+// attempts keeps the sign-ins that have begun. None of it is stored on the server: an
+// attempt travels in the state that WeCom hands back, and in a cookie of the browser that
+// began it, each signed with a key of its own. Only the browser with the cookie can end
+// what the state began, so an attacker cannot make a victim's browser sign in as the
+// attacker.
 type attempts struct {
 	keys   *attempt.Keys
 	cookie cookieKind
 }
 
-// keep gives the browser the attempt's cookie and deletes the cookies of others
-// if they are too many.
+// keep gives the browser the attempt's cookie and deletes cookies of other attempts
+// if there are too many.
 func (as *attempts) keep(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
 	kept := attempt.Cookie{Name: as.cookie.name(a.Suffix()), Value: as.keys.Cookie(a)}
 	as.cookie.set(w, a.Suffix(), kept.Value, attemptLife)

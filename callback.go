@@ -16,7 +16,7 @@ import (
 
 const maxQuery = 4096
 
-// A returned is what came back from WeCom, read but not yet judged.
+// A returned is the callback's request, read but not yet judged.
 type returned struct {
 	unseen    bool // a prefetch, or an image
 	malformed bool // a duplicate or oversized parameter
@@ -27,7 +27,8 @@ type returned struct {
 	hasCookie bool            // the browser has that cookie
 }
 
-// A step is what the callback does next. Those that refuse are the code of the [Failure].
+// A step is what the callback does next. The value of a step that refuses is the
+// code of its [Failure].
 type step string
 
 const (
@@ -39,11 +40,11 @@ const (
 	refuseUnseen    step = "prefetch_refused"
 	refuseMalformed step = "bad_callback"
 	refuseState     step = "bad_state"      // not ours: nothing changes
-	refusedThere    step = "signin_refused" // the person said no on WeCom's page
+	personRefused   step = "signin_refused" // the person said no on WeCom's page
 	giveUp          step = "attempt_lost"
 )
 
-// decide is the callback's table: the first row that fits. WeCom has no PKCE, so
+// decide returns the first step whose condition holds. WeCom has no PKCE, so
 // state and cookie are the whole defence against a sign-in that somebody else began.
 // They are checked before anything that costs or changes something.
 func (in returned) decide(signedIn bool, now time.Time) step {
@@ -56,7 +57,7 @@ func (in returned) decide(signedIn bool, now time.Time) step {
 	case !in.ours:
 		return refuseState
 	case in.code == "":
-		return refusedThere
+		return personRefused
 	case pending:
 		return exchangeCode
 	}
@@ -106,7 +107,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 		redirect(w, http.StatusSeeOther, m.site.home)
 	case startOver:
 		m.startAgain(w, r, in, cause)
-	case refusedThere:
+	case personRefused:
 		if in.hasCookie {
 			m.attempts.drop(w, in.attempt)
 		}
@@ -154,9 +155,9 @@ func (m *Middleware) admit(ctx context.Context, code string) (outcome, error) {
 		return outcome{good: id.names()}, err
 	}
 	if id.app() != m.provider.App() || !id.names() {
-		return outcome{}, fmt.Errorf("provider %q returned an identity of another app, or nobody's", m.provider.App().Provider)
+		return outcome{}, fmt.Errorf("provider %q returned an identity of another app, or an empty one", m.provider.App().Provider)
 	}
-	// Not when the exchange ended: a revocation while WeCom answers must end this sign-in too.
+	// The time before the exchange: a revocation while WeCom answers must end this sign-in too.
 	id.AuthenticatedAt = began
 	if f := m.permit(ctx, m.authorize, id); f != nil {
 		return outcome{good: true}, f
@@ -179,8 +180,8 @@ func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned
 	redirect(w, http.StatusSeeOther, m.site.landing(in.attempt.ReturnTo))
 }
 
-// attach replaces the browser's session by the new one, unless the same person has
-// signed in with another tab meanwhile: ending that session would break the other tab.
+// attach replaces the browser's session with the new one, unless the same person has
+// meanwhile signed in in another tab: ending that session would break the other tab.
 func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) error {
 	if old.live() && !in.attempt.SignedIn && old.id.Key() == fresh.id.Key() {
 		return nil
@@ -189,8 +190,8 @@ func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned,
 }
 
 // startAgain begins the sign-in anew, once per action of the person: a browser that
-// loses its cookies cannot lose the number in the signed state. If WeCom is out of
-// order, nobody scans a second code before being told.
+// loses its cookies cannot lose the number in the signed state. If WeCom is failing,
+// people are told so before they scan a second code.
 func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in returned, cause error) {
 	if in.hasCookie {
 		m.attempts.drop(w, in.attempt)
@@ -217,7 +218,7 @@ func (m *Middleware) logRestart(r *http.Request, cause error) {
 		slog.String("route", m.routeName(r)), slog.Int("errcode", errCode(cause)), slog.String("cause", cause.Error()))
 }
 
-// silent reports whether a sign-in asks nothing of the person at this browser.
+// silent reports whether a sign-in in this browser needs no action of the person.
 func (m *Middleware) silent(r *http.Request) bool {
 	p, ok := m.provider.(*corpApp)
 	return ok && p.inApp(r.UserAgent())

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	outcomeShared = 10 * time.Second // how long a callback that comes again gets the same outcome
+	outcomeShared = 10 * time.Second // how long a repeated callback gets the same outcome
 	exchangeKept  = 10 * time.Minute // how long a used attempt and a used code are remembered
 
 	maxWaiting = 1000
 )
 
 // WeCom locks a corp's IP address for an hour after some 2,000 wrong calls in an hour. A
-// process may send this many at once, and then one each failurePace: 660 in the worst hour,
+// process may send failuresInAll at once, and then one each failurePace: 660 in the worst hour,
 // so that three replicas stay below that number. Failures are not counted across a fleet:
 // a session store of scs has no counter, and it would have to be asked at each sign-in.
 // See docs/deployment.md.
@@ -35,7 +35,7 @@ const (
 	failurePace = 12 * time.Second
 
 	failuresPerClient  = 120
-	failuresPerBrowser = 12 // that has a mark
+	failuresPerBrowser = 12 // for each browser that has a mark
 
 	// The difference is reserved for browsers that have a mark, so that people who signed in
 	// before still can while somebody sends made-up codes.
@@ -47,7 +47,9 @@ const (
 var errAttemptUsed = errors.New("the attempt was used before")
 
 // exchanges turns several deliveries of one callback into one sign-in: browsers, proxies and
-// WeCom's web-views send it twice. It limits those that fail. Only timeout must be set.
+// WeCom's web-views send it twice. It does so for one process; to another replica's
+// second delivery WeCom says that the code is used. It limits exchanges that fail. Only timeout
+// must be set: the other fields' zero values are ready to use.
 type exchanges struct {
 	timeout  time.Duration // of a whole sign-in, half of which may pass before the code is sent
 	mu       sync.Mutex
@@ -146,7 +148,7 @@ func (x *exchanges) do(ctx context.Context, attempt [16]byte, code string, by ca
 		return e.fresh, e.err
 	case <-ctx.Done():
 		return session{}, ctx.Err()
-	case <-timeout.C: // a Provider or an Authorizer ignores its context
+	case <-timeout.C: // a Provider or an Authorizer ignores its context, or the store is slow as well
 		return session{}, fmt.Errorf("the sign-in ignores its deadline: %w", context.DeadlineExceeded)
 	}
 }
@@ -212,7 +214,7 @@ func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, er
 	return wait || own.failed(now)+own.running >= ownLimit || x.all.failed(now)+x.all.running >= limit, nil
 }
 
-// errBusy says that too many people sign in at the same time.
+// errBusy says that too many people are signing in.
 func errBusy() error {
 	return newFailure("busy", errors.New("too many sign-ins at the same time"))
 }
@@ -226,8 +228,8 @@ func (x *exchanges) run(ctx context.Context, e *exchange, deadline time.Time, si
 	})
 }
 
-// end counts every exchange as failed that did not prove good. It forgets a code that was not
-// sent.
+// end counts as failed every exchange that did not name somebody. It forgets a code that was
+// not sent.
 func (x *exchanges) end(e *exchange, o outcome, err error) {
 	now := time.Now()
 	x.mu.Lock()
@@ -281,8 +283,8 @@ func unsent(err error) bool {
 }
 
 // clientOf names the client for the limit on failed sign-ins: the peer's address, or the one
-// that the nearest trusted proxy forwards. Of an IPv6 address the /64 counts, which is one
-// customer.
+// that the nearest trusted proxy forwards. An IPv6 address counts as its /64, which is
+// one customer's.
 func clientOf(r *http.Request, trusted []netip.Prefix) string {
 	addr, err := addrOf(r.RemoteAddr)
 	if err != nil {

@@ -53,7 +53,7 @@ func failureCases() []failureCase {
 		}},
 		{"signin_refused", 403, false, again, nil, func(w *world) *wecomtest.Response { return w.browser().Refuse().Get("/reports") }},
 		{"attempt_lost", 403, false, "/wecom/login", nil, func(w *world) *wecomtest.Response { return w.browser().BlockCookies(true).Get("/reports") }},
-		{"session_not_stuck", 403, false, again, nil, func(w *world) *wecomtest.Response {
+		{"session_not_kept", 403, false, again, nil, func(w *world) *wecomtest.Response {
 			b := w.signedIn("zhangsan")
 			dropSession(b)
 			return b.Get("/reports")

@@ -15,8 +15,8 @@ import (
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
-// A Middleware puts the sign-in in front of handlers. Make one with [New], one
-// per app, and share it: it is immutable and safe for concurrent use. The zero
+// A Middleware requires a sign-in before it calls a handler. Make one with [New],
+// one per app, and share it: it is immutable and safe for concurrent use. The zero
 // Middleware lets nobody in.
 type Middleware struct {
 	provider  Provider
@@ -39,7 +39,7 @@ type Middleware struct {
 	otherHost *otherHost
 }
 
-// A route is one of our own.
+// A route is one of the built-in routes.
 type route struct {
 	methods methods // others get a 405
 	form    form    // of the route's Failures
@@ -54,8 +54,9 @@ type route struct {
 // and JSON.
 func (m *Middleware) Handler(next http.Handler) http.Handler { return m.wrap(next, true) }
 
-// Optional is Handler for pages that anonymous people may see too: next is
-// called in either case, and [FromContext] tells whether somebody is signed in.
+// Optional is Handler for pages that anonymous people may see too: next is called
+// whether somebody is signed in or not, and [FromContext] tells which. Only if the
+// session store cannot tell is the answer a 503.
 // For an anonymous request it leaves the context alone: inside another
 // Middleware's Handler, that one's identity stays.
 func (m *Middleware) Optional(next http.Handler) http.Handler { return m.wrap(next, false) }
@@ -96,7 +97,7 @@ func (m *Middleware) Require(authorize Authorizer) func(http.Handler) http.Handl
 		})
 		signedIn := m.Handler(authorized)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if m.putIdentity(r) {
+			if m.isSignedIn(r) {
 				authorized.ServeHTTP(w, r)
 				return
 			}
@@ -105,9 +106,8 @@ func (m *Middleware) Require(authorize Authorizer) func(http.Handler) http.Handl
 	}
 }
 
-// putIdentity reports whether the identity in r's context is from this very
-// middleware. No other counts.
-func (m *Middleware) putIdentity(r *http.Request) bool {
+// isSignedIn reports whether the identity in r's context is from this very middleware.
+func (m *Middleware) isSignedIn(r *http.Request) bool {
 	c, ok := r.Context().Value(identityKey{}).(*identityContext)
 	return ok && c.by == &m.site && m.sessions != nil
 }
@@ -132,8 +132,8 @@ func (m *Middleware) App() App {
 	return m.sessions.app
 }
 
-// OwnsCookie reports whether a cookie of that name is this middleware's: the
-// session's or that of a pending sign-in. A reverse proxy removes them from requests
+// OwnsCookie reports whether a cookie of that name is this middleware's: the session's, that
+// of a pending sign-in, or the one that marks a browser that has signed in. A reverse proxy removes them from requests
 // to the program behind it and does not let that program set them. With
 // Options.Sessions the session's cookie is the application's and is not among them.
 // The zero Middleware owns no cookie.
@@ -187,7 +187,7 @@ func (m *Middleware) serveOwn(w http.ResponseWriter, r *http.Request, own route,
 	own.serve(m, w, r, s)
 }
 
-// A reply is how an anonymous request is answered that needs a sign-in.
+// A reply says how to answer an anonymous request that needs a sign-in.
 type reply int
 
 const (
@@ -234,7 +234,7 @@ func (m *Middleware) requireSignIn(w http.ResponseWriter, r *http.Request, s ses
 	case replyLoginPage:
 		redirect(w, http.StatusFound, m.LoginURL(returnTo))
 	case replyNotKept:
-		f := newFailure("session_not_stuck", nil)
+		f := newFailure("session_not_kept", nil)
 		f.form, f.LoginURL = asPage, m.LoginURL(returnTo)
 		m.fail(w, r, f)
 	case replyWrongCallback:
@@ -265,7 +265,7 @@ func (m *Middleware) mayRefresh(r *http.Request) bool {
 }
 
 // loginRequired is the 401, as JSON. Its sign-in leads back to the page that the
-// person looks at.
+// person is looking at.
 func (m *Middleware) loginRequired(r *http.Request) *Failure {
 	f := newFailure("login_required", nil)
 	f.form, f.LoginURL = asJSON, m.LoginURL(m.site.page(r))
@@ -275,7 +275,7 @@ func (m *Middleware) loginRequired(r *http.Request) *Failure {
 	return f
 }
 
-// loginPage is the 401 as a page, with the sentences of text.
+// loginPage is the 401 as a page that shows the text of that name.
 func (m *Middleware) loginPage(r *http.Request, text string, cause error) *Failure {
 	f := m.loginRequired(r)
 	f.form, f.text, f.Err = asPage, text, cause
@@ -288,7 +288,7 @@ func (m *Middleware) start(w http.ResponseWriter, r *http.Request, a attempt.Att
 	redirect(w, http.StatusFound, m.provider.AuthorizeURL(m.begin(w, r, a)))
 }
 
-// begin gives the browser the attempt's cookie and returns what the provider is told.
+// begin gives the browser the attempt's cookie and returns the Attempt for the provider.
 func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, a attempt.Attempt) Attempt {
 	m.attempts.keep(w, r, a)
 	m.otherHost.began(r, a)

@@ -180,8 +180,8 @@ type Endpoints struct {
 // its default. [New] and [NewClient] refuse a value outside the field's range. The deadline of a
 // context makes a call shorter, never longer; for long ones there is [Client.HTTP].
 type Limits struct {
-	// SignIn bounds a sign-in from its callback on: the calls to WeCom, Authorize and the
-	// session's row. It also bounds one look-up of Options.Recheck. Default: 10 seconds.
+	// SignIn bounds a sign-in from its callback on: the calls to WeCom and Authorize. The
+	// session's row is written within SessionStore after that. It also bounds one look-up of Options.Recheck. Default: 10 seconds.
 	// Range: 5 to 30 seconds.
 	SignIn time.Duration
 	// Call bounds one request of a Client, of the built-in provider too, from the dial to the

@@ -173,7 +173,8 @@ func (r revocation) fresh(change string, now time.Time) bool {
 	return r.change == change && now.Sub(r.asked) < revocationKept
 }
 
-// lastChange tells the last change by any process, as of a second ago at most (see fresh).
+// lastChange returns the last change by any process, as of revocationSeen ago, or
+// revocationSlack more while another request asks.
 func (s *sessions) lastChange(ctx context.Context, now time.Time) (string, error) {
 	v := &s.revoked
 	v.mu.Lock()

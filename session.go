@@ -15,7 +15,7 @@ import (
 // sessions keeps who is signed in. Each sign-in is one row in an scs store,
 // written once and deleted at logout, so that no request in flight can bring a
 // session back by saving it. The row is named by the hash of a random token, which
-// the browser has from the carrier.
+// the carrier gives to the browser.
 type sessions struct {
 	store    store
 	memory   *memoryStore // the store, if it is our own: nobody else writes to it
@@ -32,7 +32,7 @@ type sessions struct {
 
 // A carrier keeps a session's token with the browser. Requests use it concurrently.
 type carrier interface {
-	// token returns the token that the request brings, "" for none, and the
+	// token returns the request's token, "" for none, and the
 	// context for the rest of the request; the other methods get a request with that one.
 	token(r *http.Request) (token string, ctx context.Context, err error)
 
@@ -44,12 +44,12 @@ type carrier interface {
 	// detach takes the token from the browser.
 	detach(w http.ResponseWriter, r *http.Request) error
 
-	// wrap returns the handler that the request with token's context is for.
+	// wrap wraps next. The handler that it returns is called with token's context.
 	wrap(next http.Handler) http.Handler
 }
 
-// find returns the request's session, one that is not live if there is none, or an
-// error if the store could not tell. The context is for the rest of the request.
+// find returns the request's session. It is not live if there is none, or if it has ended.
+// An error says that the store could not tell. The context is for the rest of the request.
 func (s *sessions) find(r *http.Request) (found session, ctx context.Context, err error) {
 	token, ctx, err := s.carrier.token(r)
 	if err != nil || len(token) != tokenLen {
@@ -71,7 +71,7 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 	return found, ctx, nil
 }
 
-// read finds a session's row. What another app or another version wrote is none.
+// read finds a session's row. It ignores rows that another app or version wrote.
 func (s *sessions) read(ctx context.Context, token string) (found session, ok bool, err error) {
 	if s.memory != nil {
 		found.id, ok = s.memory.session(token)

@@ -99,7 +99,7 @@ var texts = map[string]wording{
 		advice:  text{"请允许浏览器使用 Cookie，并在同一个浏览器中重新登录。", "Please allow cookies for this site, then sign in again and stay in the same browser."},
 		button:  signInAgain,
 	},
-	"session_not_stuck": {
+	"session_not_kept": {
 		tone:    Warning,
 		title:   text{"登录状态没有保存", "The browser did not keep the sign-in"},
 		message: text{"登录已经成功，但浏览器没有保存登录状态。", "You signed in successfully, but the browser did not keep the cookie that says so."},
