@@ -22,7 +22,7 @@ func AnyOf(ms ...*Middleware) func(http.Handler) http.Handler {
 	}
 	return func(next http.Handler) http.Handler {
 		h := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if slices.ContainsFunc(ms, func(m *Middleware) bool { return m.putIdentity(r) }) {
+			if slices.ContainsFunc(ms, func(m *Middleware) bool { return m.isSignedIn(r) }) {
 				next.ServeHTTP(w, r)
 				return
 			}

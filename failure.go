@@ -66,7 +66,7 @@ var statuses = map[string]int{
 	"not_allowed":        http.StatusForbidden,
 	"outsider":           http.StatusForbidden,
 	"prefetch_refused":   http.StatusForbidden,
-	"session_not_kept":  http.StatusForbidden,
+	"session_not_kept":   http.StatusForbidden,
 	"signin_refused":     http.StatusForbidden,
 	"snapshot_user":      http.StatusForbidden,
 	"not_found":          http.StatusNotFound,

@@ -113,7 +113,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 	case refuseState:
 		refuse(newFailure("bad_state", nil))
 		return
-	case refuseMalformed, refusedThere:
+	case refuseMalformed, personRefused:
 		refuse(newFailure("bad_callback", nil))
 		return
 	case goBack:
