@@ -5,8 +5,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -32,6 +30,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/benchmarks/internal/loop"
 	"github.com/wecomauth/wecom/benchmarks/internal/scratch"
 )
 
@@ -174,20 +173,24 @@ func throughput(length time.Duration, client *redis.Client) error {
 					if err != nil {
 						return err
 					}
-					res, err := drive(s.handler, cookie, traffic, connections, length)
+					status := "200"
+					if i > 0 {
+						status = "302" // to WeCom
+					}
+					res, err := drive(s.handler, cookie, status, traffic, connections, length)
 					if err != nil {
 						return err
 					}
-					res.ratio = 1
+					ratio := 1.0
 					if i > 0 {
-						res.ratio = res.perSecond / results[0][turn].perSecond
+						ratio = res.PerSecond / results[0][turn].PerSecond
 					}
-					results[i] = append(results[i], res)
+					results[i] = append(results[i], result{res, ratio})
 				}
 			}
 			for i, s := range servers {
 				res := middle(results[i])
-				fmt.Printf("| %s | %d | %.0f | %.2f | %s | %s |\n", s.name, connections, res.perSecond, res.ratio, res.p50, res.p99)
+				fmt.Printf("| %s | %d | %.0f | %.2f | %s | %s |\n", s.name, connections, res.PerSecond, res.ratio, res.P50, res.P99)
 			}
 		}
 		fmt.Println()
@@ -198,22 +201,21 @@ func throughput(length time.Duration, client *redis.Client) error {
 // middle returns the turn whose ratio, or throughput, is the median.
 func middle(list []result) result {
 	slices.SortFunc(list, func(a, b result) int {
-		return cmp.Or(cmp.Compare(a.ratio, b.ratio), cmp.Compare(a.perSecond, b.perSecond))
+		return cmp.Or(cmp.Compare(a.ratio, b.ratio), cmp.Compare(a.PerSecond, b.PerSecond))
 	})
 	return list[len(list)/2]
 }
 
 type result struct {
-	perSecond float64
-	ratio     float64 // to the server without the middleware
-	p50, p99  time.Duration
+	loop.Result
+	ratio float64 // to the server without the middleware
 }
 
-// drive runs one server and one closed loop per connection, first to warm up, then to measure.
-func drive(h http.Handler, cookie, traffic string, connections int, length time.Duration) (result, error) {
+// drive runs one server and sends it the traffic.
+func drive(h http.Handler, cookie, anonymousStatus, traffic string, connections int, length time.Duration) (loop.Result, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return result{}, err
+		return loop.Result{}, err
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan struct{})
@@ -226,95 +228,15 @@ func drive(h http.Handler, cookie, traffic string, connections int, length time.
 		<-served
 	}()
 
-	request := func(withCookie bool) []byte {
-		text := "GET /reports?from=2026-01-01 HTTP/1.1\r\nHost: app.example.com\r\nAccept: text/html\r\nUser-Agent: load\r\n"
-		if withCookie && cookie != "" {
-			text += "Cookie: " + cookie + "\r\n"
-		}
-		return []byte(text + "\r\n")
-	}
-	var requests [][]byte
+	signedIn, anonymous := loop.Get("/reports?from=2026-01-01", cookie, "200"), loop.Get("/reports?from=2026-01-01", "", anonymousStatus)
+	requests := []loop.Request{signedIn}
 	switch traffic {
-	case "signed-in":
-		requests = [][]byte{request(true)}
 	case "anonymous":
-		requests = [][]byte{request(false)}
-	default:
-		requests = [][]byte{request(true), request(true), request(true), request(false)}
+		requests = []loop.Request{anonymous}
+	case "mixed":
+		requests = []loop.Request{signedIn, signedIn, signedIn, anonymous}
 	}
-
-	var wg sync.WaitGroup
-	took := make([][]time.Duration, connections)
-	failed := make([]error, connections)
-	begin := time.Now().Add(length / 4)
-	end := begin.Add(length)
-	for i := range connections {
-		wg.Go(func() { took[i], failed[i] = loop(listener.Addr().String(), requests, begin, end) })
-	}
-	wg.Wait()
-	if err := errors.Join(failed...); err != nil {
-		return result{}, err
-	}
-	all := slices.Concat(took...)
-	slices.Sort(all)
-	if len(all) == 0 {
-		return result{}, errors.New("no request was answered")
-	}
-	return result{
-		perSecond: float64(len(all)) / length.Seconds(),
-		p50:       all[len(all)/2].Round(time.Microsecond),
-		p99:       all[len(all)*99/100].Round(time.Microsecond),
-	}, nil
-}
-
-// loop sends requests over one connection until end; what is answered between begin and end counts.
-func loop(addr string, requests [][]byte, begin, end time.Time) ([]time.Duration, error) {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	reader := bufio.NewReader(conn)
-	var took []time.Duration
-	for i := 0; ; i++ {
-		sent := time.Now()
-		if sent.After(end) {
-			return took, nil
-		}
-		if _, err := conn.Write(requests[i%len(requests)]); err != nil {
-			return nil, err
-		}
-		if err := readAnswer(reader); err != nil {
-			return nil, err
-		}
-		if now := time.Now(); sent.After(begin) && now.Before(end) {
-			took = append(took, now.Sub(sent))
-		}
-	}
-}
-
-// readAnswer reads one answer by its Content-Length, cheaply: the client should not be what is measured.
-func readAnswer(r *bufio.Reader) error {
-	length := 0
-	for first := true; ; first = false {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if first && len(line) > 9 && line[9] == '5' {
-			return fmt.Errorf("the server answered %s", line)
-		}
-		if len(line) <= 2 {
-			break
-		}
-		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return err
-			}
-		}
-	}
-	_, err := r.Discard(length)
-	return err
+	return loop.Drive(listener.Addr().String(), requests, connections, length)
 }
 
 // A crowd is n people who are signed in, in the default store and in Redis.
