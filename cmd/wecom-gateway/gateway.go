@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -159,7 +159,7 @@ func (g *gateway) route(r *http.Request) string {
 	}
 	// To a program that removes dots first and decodes then, an escaped slash is a letter.
 	dotsFirst, _ := url.PathUnescape(escapedSlash.Replace(r.URL.RawPath))
-	if g.ours(p) || g.ours(dotsFirst) {
+	if g.ours(p) || dotsFirst != "" && g.ours(dotsFirst) {
 		return "own"
 	}
 	return "app"
@@ -247,9 +247,7 @@ func (g *gateway) tell(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header()["X-Wecom-Assertion"] = []string{signed}
-	for _, h := range identityHeaders(id) {
-		w.Header()[h.name] = []string{h.value}
-	}
+	setIdentity(w.Header(), id)
 	g.setAccount(w.Header(), r, id)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
@@ -323,17 +321,18 @@ func (g *gateway) storeAnswers(r *http.Request) bool {
 	return err == nil
 }
 
-// A header is one that tells who is signed in.
-type header struct{ name, value string }
-
-// identityHeaders are always all there: a proxy that copies them must overwrite
-// what the client sent under the same name.
-func identityHeaders(id wecom.Identity) []header {
+// setIdentity tells who is signed in. Its headers are always all there: a proxy that
+// copies them must overwrite what the client sent under the same name.
+func setIdentity(h http.Header, id wecom.Identity) {
+	var departments []byte
+	for _, d := range id.Departments {
+		departments = strconv.AppendInt(append(departments, ','), d, 10)
+	}
 	signedIn := ""
 	if !id.AuthenticatedAt.IsZero() {
 		signedIn = id.AuthenticatedAt.UTC().Format(time.RFC3339)
 	}
-	h := []header{
+	list := [...]struct{ name, value string }{
 		{"X-Forwarded-User", id.UserID},
 		{"X-Wecom-Corp-Id", id.CorpID},
 		{"X-Wecom-App-Id", id.AppID},
@@ -343,18 +342,19 @@ func identityHeaders(id wecom.Identity) []header {
 		{"X-Wecom-Email", id.Email},
 		{"X-Wecom-Mobile", id.Mobile},
 		{"X-Wecom-Avatar-Url", id.AvatarURL},
-		{"X-Wecom-Departments", strings.Trim(strings.ReplaceAll(fmt.Sprint(id.Departments), " ", ","), "[]")},
+		{"X-Wecom-Departments", strings.TrimPrefix(string(departments), ",")},
 		{"X-Wecom-Authenticated-At", signedIn},
 	}
-	for i := range h {
-		h[i].value = strings.Map(func(c rune) rune {
+	values := make([]string, len(list)) // one allocation for them all
+	for i, one := range list {
+		values[i] = strings.Map(func(c rune) rune {
 			if c < ' ' || c == 0x7f {
 				return ' '
 			}
 			return c
-		}, h[i].value)
+		}, one.value)
+		h[one.name] = values[i : i+1 : i+1]
 	}
-	return h
 }
 
 // Requests that another proxy describes.

@@ -11,7 +11,9 @@ import (
 	"net/http/httputil"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +38,9 @@ func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
 			g.keepOwnCookies(res.Header)
 			return nil
 		},
-		FlushInterval: -1,
+		// Event streams and answers of unknown length are flushed after each write anyway.
+		FlushInterval: 50 * time.Millisecond,
+		BufferPool:    &buffers{},
 		ErrorHandler:  g.upstreamFailed,
 		ErrorLog:      slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 		Transport: &http.Transport{
@@ -61,6 +65,21 @@ func (g *gateway) newProxy(c config) *httputil.ReverseProxy {
 		},
 	}
 }
+
+// buffers lends what answers are copied with: to make one for each answer costs
+// more than the rest of what a request allocates.
+type buffers struct{ pool sync.Pool }
+
+type buffer = [32 << 10]byte
+
+func (b *buffers) Get() []byte {
+	if used, ok := b.pool.Get().(*buffer); ok {
+		return used[:]
+	}
+	return make([]byte, len(buffer{}))
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put((*buffer)(p)) }
 
 // regular says whether net/url writes a path as it was sent. It encodes anew
 // what holds a byte that a path may not, such as the | of browsers, and makes %2F a slash by that.
@@ -100,8 +119,7 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 	in, out := pr.In, pr.Out
 	trusted, ruled := g.trusts(in), g.rules.Load() != nil
 	for name := range out.Header {
-		plain := plainName(name)
-		if isIdentity(plain) || isForwarding(plain) && (!trusted || name != textproto.CanonicalMIMEHeaderKey(plain)) || ruled && namesPath(plain) {
+		if isIdentity(name) || isForwarding(name) && (!trusted || name != textproto.CanonicalMIMEHeaderKey(plainName(name))) || ruled && namesPath(name) {
 			delete(out.Header, name)
 		}
 	}
@@ -133,9 +151,7 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 
 	g.dropOwnCookies(out.Header)
 	id, _ := wecom.FromContext(in.Context())
-	for _, h := range identityHeaders(id) {
-		out.Header[h.name] = []string{h.value}
-	}
+	setIdentity(out.Header, id)
 	g.setAccount(out.Header, in, id)
 	signed, _ := in.Context().Value(assertionKey{}).(string)
 	out.Header["X-Wecom-Assertion"] = []string{signed}
@@ -143,39 +159,59 @@ func (g *gateway) rewriteHeaders(pr *httputil.ProxyRequest) {
 
 // plainName is how a program sees a header's name that cannot tell _ or . from -.
 func plainName(name string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			return c + 'a' - 'A'
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-			return c
-		}
-		return '-'
-	}, name)
+	plain := []byte(name)
+	for i, c := range plain {
+		plain[i] = plainByte(c)
+	}
+	return string(plain)
 }
+
+func plainByte(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + 'a' - 'A'
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
+}
+
+// plainPrefix says whether a header's plain name begins with prefix.
+func plainPrefix(name, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if plainByte(name[i]) != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func plainIsOneOf(name string, list []string) bool {
+	return slices.ContainsFunc(list, func(one string) bool { return len(one) == len(name) && plainPrefix(name, one) })
+}
+
+var (
+	identityNames   = []string{"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-access-token"}
+	forwardingNames = []string{"forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "x-rewrite-url"}
+)
 
 // isIdentity says whether a header tells who somebody is: to a program behind a
 // gateway, only the gateway may.
-func isIdentity(plain string) bool {
-	switch plain {
-	case "x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-access-token":
-		return true
-	}
-	return strings.HasPrefix(plain, "x-wecom-")
+func isIdentity(name string) bool {
+	return plainPrefix(name, "x-wecom-") || plainIsOneOf(name, identityNames)
 }
 
 // isForwarding says whether a header tells what a proxy in front saw.
-func isForwarding(plain string) bool {
-	switch plain {
-	case "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip", "x-rewrite-url":
-		return true
-	}
-	return strings.HasPrefix(plain, "x-forwarded") || strings.HasPrefix(plain, "x-original-")
+func isForwarding(name string) bool {
+	return plainPrefix(name, "x-forwarded") || plainPrefix(name, "x-original-") || plainIsOneOf(name, forwardingNames)
 }
 
 // namesPath says whether some programs believe a header instead of the path that a rule saw.
-func namesPath(plain string) bool {
-	return strings.HasPrefix(plain, "x-original-") || strings.HasPrefix(plain, "x-rewrite-")
+func namesPath(name string) bool {
+	return plainPrefix(name, "x-original-") || plainPrefix(name, "x-rewrite-")
 }
 
 // dropOwnCookies takes our cookies out of a request: who has them is signed in.

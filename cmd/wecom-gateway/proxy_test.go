@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -460,36 +461,43 @@ func (g *gateway) metrics() string {
 	return g.client().do(must(http.NewRequest("GET", "http://"+addr+"/metrics", nil)), false).text
 }
 
-func TestT29_ServerSentEvents(t *testing.T) {
+func TestT29_AnswersArriveAsTheyAreWritten(t *testing.T) {
 	w := newWorld(t)
-	g := w.start()
-	c := g.signedIn()
-	next := make(chan struct{})
-	w.upstream.answer(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", "text/event-stream")
-		for i := range 3 {
-			_, _ = fmt.Fprintf(rw, "data: %d %s\n\n", i, r.Header.Get("X-Forwarded-User"))
-			_ = http.NewResponseController(rw).Flush()
-			select { // the next event only when this one has arrived
-			case <-next:
-			case <-r.Context().Done():
-				return
+	c := w.start().signedIn()
+	for name, header := range map[string]http.Header{
+		"an event stream":             {"Content-Type": {"text/event-stream"}},
+		"an answer of unknown length": {"Content-Type": {"text/plain"}},
+		"an answer of known length":   {"Content-Type": {"text/plain"}, "Content-Length": {"54"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := make(chan struct{})
+			w.upstream.answer(func(rw http.ResponseWriter, r *http.Request) {
+				maps.Copy(rw.Header(), header)
+				for i := range 3 {
+					_, _ = fmt.Fprintf(rw, "data: %d %s\n\n", i, r.Header.Get("X-Forwarded-User"))
+					_ = http.NewResponseController(rw).Flush()
+					select { // the next event only when this one has arrived
+					case <-next:
+					case <-r.Context().Done():
+						return
+					}
+				}
+			})
+			res, err := c.Get(c.g.url + "/events")
+			require.NoError(t, err)
+			defer res.Body.Close()
+			lines := bufio.NewReader(res.Body)
+			for i := range 3 {
+				line, err := lines.ReadString('\n')
+				require.NoError(t, err)
+				assert.Equal(t, fmt.Sprintf("data: %d zhangsan\n", i), line)
+				_, _ = lines.ReadString('\n')
+				next <- struct{}{}
 			}
-		}
-	})
-	res, err := c.Get(g.url + "/events")
-	require.NoError(t, err)
-	defer res.Body.Close()
-	lines := bufio.NewReader(res.Body)
-	for i := range 3 {
-		line, err := lines.ReadString('\n')
-		require.NoError(t, err)
-		assert.Equal(t, fmt.Sprintf("data: %d zhangsan\n", i), line)
-		_, _ = lines.ReadString('\n')
-		next <- struct{}{}
+			_, err = lines.ReadString('\n')
+			assert.ErrorIs(t, err, io.EOF)
+		})
 	}
-	_, err = lines.ReadString('\n')
-	assert.ErrorIs(t, err, io.EOF)
 }
 
 func TestT29_WebSocket(t *testing.T) {
