@@ -122,6 +122,9 @@ func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
 	return m.exchanges.do(r.Context(), in.attempt.ID, in.code, m.callerOf(r), func(ctx context.Context) (outcome, error) {
 		began := time.Now()
 		o, err := m.admit(ctx, in.code)
+		if err == nil {
+			ctx = NewContext(ctx, *o.fresh.id)
+		}
 		m.observe(ctx, signInEvent(err, time.Since(began)))
 		return o, err
 	})

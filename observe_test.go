@@ -39,7 +39,7 @@ func (o *observed) take(t *testing.T) (list []string) {
 	for _, e := range o.events {
 		list = append(list, fmt.Sprint(e.Name, " ", e.Outcome, " ", e.ErrCode))
 		switch e.Name {
-		case "start", "signout", "recheck", "refused":
+		case "start", "signout", "revoke", "recheck", "refused":
 			assert.Zero(t, e.Duration, "%+v", e)
 		default:
 			assert.True(t, e.Duration > 0 || o.still, "%+v", e)
@@ -88,6 +88,22 @@ func TestObserve(t *testing.T) {
 	w.fake.Always("gettoken", wecomtest.Fault{ErrCode: 40001})
 	w.browser().Get("/")
 	assert.Equal(t, []string{"start first 0", "token failed 40001", "signin setup_fault 40001", "refused setup_fault 40001"}, seen.take(t))
+}
+
+// The context tells whom an event is about, which the event does not.
+func TestObserveTellsWhom(t *testing.T) {
+	var whom []string
+	w := newWorld(t, func(o *wecom.Options) {
+		o.Observe = func(ctx context.Context, e wecom.Event) {
+			id, ok := wecom.FromContext(ctx)
+			whom = append(whom, fmt.Sprint(e.Name, " ", id.UserID, " ", ok))
+		}
+	})
+	b := w.browser()
+	b.Get("/")
+	b.Post("/wecom/logout?everywhere=1")
+	require.NoError(t, w.auth.RevokeAll(t.Context()))
+	assert.Equal(t, []string{"start  false", "token  false", "signin zhangsan true", "revoke zhangsan true", "signout zhangsan true", "revoke  true"}, whom)
 }
 
 // A client without a web page reports its tokens too.

@@ -142,6 +142,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Observe, if set, is called for each event, on the goroutine of the request, the
 	// sign-in or the refresh, which waits for it. It must be safe for concurrent use.
+	// The context is that of the request, if there is one. [FromContext] tells who signed
+	// in or out, and whose sessions were revoked: nobody's name if everybody's were.
 	Observe func(context.Context, Event)
 
 	// StateKey signs pending sign-ins instead of a key derived from Secret: at

@@ -50,7 +50,7 @@ func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) error {
 	if err != nil || welcome {
 		return err
 	}
-	err = m.sessions.revoke(ctx, id.Key())
+	err = m.revoke(ctx, id)
 	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
 	if err == nil {
 		m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})

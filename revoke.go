@@ -24,7 +24,13 @@ func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
 	if !id.names() {
 		return errors.New("wecom: Revoke: the identity names nobody")
 	}
-	return m.sessions.revoke(ctx, m.sessions.personKey(id))
+	return m.revoke(ctx, id)
+}
+
+func (m *Middleware) revoke(ctx context.Context, id Identity) error {
+	err := m.sessions.revoke(ctx, m.sessions.personKey(id))
+	m.observe(NewContext(ctx, id), Event{Name: "revoke", Outcome: storeOutcome(err)})
+	return err
 }
 
 // RevokeAll ends everybody's sessions that began until now, as [Middleware.Revoke] does one person's.
@@ -32,7 +38,9 @@ func (m *Middleware) RevokeAll(ctx context.Context) error {
 	if m.sessions == nil {
 		return errZeroMiddleware
 	}
-	return m.sessions.revoke(ctx, everybody)
+	err := m.sessions.revoke(ctx, everybody)
+	m.observe(NewContext(ctx, Identity{}), Event{Name: "revoke", Outcome: storeOutcome(err)})
+	return err
 }
 
 // Revoked reports whether the sessions of id's person that began at

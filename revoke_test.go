@@ -23,6 +23,45 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
+// everywhere=1 ends all sessions of the person who signs out, and nobody else's.
+func TestSignOutEverywhere(t *testing.T) {
+	for name, how := range map[string]struct {
+		method, target string
+		status         int
+	}{
+		"the page":    {"POST", "/wecom/logout?everywhere=1", http.StatusSeeOther},
+		"the scripts": {"DELETE", "/wecom/session?everywhere=1", http.StatusNoContent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := newTestStore()
+			app, other := replica(t, store).Handler(hello()), replica(t, store).Handler(hello())
+			here, there, lisi := codeSession(t, app, "zhangsan.1"), codeSession(t, app, "ZhangSan.2"), codeSession(t, app, "lisi.1")
+			signOut := func(header ...string) int {
+				r := request(how.method, how.target)
+				r.AddCookie(here)
+				for i := 0; i < len(header); i += 2 {
+					r.Header.Set(header[i], header[i+1])
+				}
+				return do(app, r).Code
+			}
+			assert.Equal(t, http.StatusForbidden, signOut("Sec-Fetch-Site", "cross-site"))
+			store.set(func() { store.fail["Commit"] = errors.New("full") })
+			assert.Equal(t, http.StatusServiceUnavailable, signOut())
+			store.set(func() { clear(store.fail) })
+			assert.True(t, isIn(other, there), "nothing was stored")
+			here = codeSession(t, app, "zhangsan.3") // this process has heard of it
+
+			assert.Equal(t, how.status, signOut())
+			for _, replica := range []http.Handler{app, other} {
+				assert.False(t, isIn(replica, here))
+				assert.True(t, isIn(replica, lisi))
+			}
+			assert.False(t, isIn(app, there))
+			assert.Equal(t, http.StatusUnauthorized, signOut(), "nobody knows whose sessions to end")
+		})
+	}
+}
+
 // 3,000 sessions of 1,000 people. One is revoked, by two writes; then everybody.
 func TestT26_B9_Revoke(t *testing.T) {
 	const people, each = 1000, 3

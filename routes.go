@@ -72,7 +72,8 @@ func (m *Middleware) showPanel(w http.ResponseWriter, r *http.Request, returnTo 
 }
 
 // logout ends the session on the server and redirects to a public page: a protected
-// one would sign the person in again at once.
+// one would sign the person in again at once. With everywhere=1 it ends all sessions of
+// the person.
 func (m *Middleware) logout(w http.ResponseWriter, r *http.Request, s session) {
 	if f := m.signOut(w, r, s); f != nil {
 		m.fail(w, r, f)
@@ -85,13 +86,27 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 	if !reqkind.SameOrigin(r, m.site.origin) {
 		return newFailure("cross_origin", nil)
 	}
+	if r.URL.Query().Get("everywhere") == "1" {
+		if !s.live() { // nobody knows whose sessions to end
+			f := m.loginRequired(r)
+			f.form = asAsked
+			return f
+		}
+		if err := m.revoke(r.Context(), *s.id); err != nil {
+			return newFailure("session_store", err)
+		}
+	}
 	if err := m.sessions.end(w, r, s); err != nil {
 		return newFailure("session_store", err)
 	}
 	// With an attempt spent just now, the next page would say that the browser did not
 	// keep its session, instead of signing in.
 	m.attempts.dropAll(w, r)
-	m.observe(r.Context(), Event{Name: "signout", Outcome: "ok"})
+	ctx := r.Context()
+	if s.live() {
+		ctx = NewContext(ctx, *s.id)
+	}
+	m.observe(ctx, Event{Name: "signout", Outcome: "ok"})
 	return nil
 }
 
