@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -46,6 +47,7 @@ var all = slices.Concat(envoptions.Variables{
 	{Name: "WECOM_UPSTREAM_TIMEOUT", Default: "60s", Usage: "how long the upstream may take until its answer begins; 0: for ever"},
 	{Name: "WECOM_SHUTDOWN_TIMEOUT", Default: "20s", Usage: "how long requests in flight may take after SIGTERM"},
 	{Name: "WECOM_METRICS_ADDR", Usage: "address of a second listener for Prometheus (/metrics); default: none"},
+	{Name: "WECOM_AUDIT", Usage: "where sign-ins, sign-outs, refusals and revocations are recorded with the people's ids: log, or the path of a file; default: nowhere"},
 	{Name: "WECOM_LOG_LEVEL", Default: "info", Usage: "debug, info, warn or error"},
 })
 
@@ -60,15 +62,21 @@ type settings struct {
 	wrong mistakes // what could not be read
 }
 
-// actions are the flags that do something else than serve.
+// actions are what the program does instead of serving.
 type actions struct {
 	check, print, version bool
 	client                string
+
+	revoke bool
+	people []string // whose sessions; none: everybody's
 }
 
 func readSettings(args, environ []string, stderr io.Writer) (settings, actions, error) {
 	s := settings{value: map[string]string{}}
 	var do actions
+	if do.revoke = len(args) > 0 && args[0] == "revoke"; do.revoke {
+		args = args[1:]
+	}
 	flags := flag.NewFlagSet("wecom-gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { usage(stderr) }
@@ -76,6 +84,10 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	flags.BoolVar(&do.print, "print-config", false, "")
 	flags.BoolVar(&do.version, "version", false, "")
 	flags.StringVar(&do.client, "print-client", "", "")
+	var everybody bool
+	if do.revoke {
+		flags.BoolVar(&everybody, "all", false, "")
+	}
 	for _, v := range all {
 		flags.Func(flagOf(v), "", func(value string) error {
 			s.value[v.Name] = strings.TrimSpace(value)
@@ -85,8 +97,14 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	if err := flags.Parse(args); err != nil {
 		return s, do, err
 	}
-	if flags.NArg() > 0 {
-		err := fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	var err error
+	switch do.people = flags.Args(); {
+	case !do.revoke && len(do.people) > 0:
+		err = fmt.Errorf("unexpected argument %q", do.people[0])
+	case do.revoke && everybody == (len(do.people) > 0):
+		err = errors.New("revoke: want user ids, or -all for everybody")
+	}
+	if err != nil {
 		fmt.Fprintln(stderr, "wecom-gateway:", err)
 		return s, do, err
 	}
@@ -116,6 +134,7 @@ func usage(w io.Writer) {
   -print-client  show what to enter in Grafana, GitLab, Gitea or Argo CD for the client of that id, and exit;
                  for an id that is not in WECOM_ISSUER_CLIENTS, with a new secret and the file's entry
   -version       show the version, and exit
+  revoke USER…   end all sessions of these people, in the store that the gateways share; -all: everybody's
 
 Every other flag is a variable of the environment too; the flag wins. Instead of
 WECOM_SECRET, and so on, WECOM_SECRET_FILE may name a file that holds the value. The
@@ -208,7 +227,7 @@ type config struct {
 	upstreamTimeout, shutdownTimeout   time.Duration
 	eventToken, eventKey               wecom.Secret
 	earlierEventToken, earlierEventKey wecom.Secret
-	metricsAddr                        string
+	metricsAddr, audit                 string
 	logLevel                           slog.Level
 
 	warnings []string
@@ -230,6 +249,7 @@ func (s settings) parse() (config, mistakes) {
 		sessionStore:      v["WECOM_SESSION_STORE"],
 		tokenStore:        v["WECOM_TOKEN_STORE"],
 		metricsAddr:       v["WECOM_METRICS_ADDR"],
+		audit:             v["WECOM_AUDIT"],
 	}
 	if c.hasEvents() && v["WECOM_MEMBERS"] == "all" {
 		c.warnings = append(c.warnings, "WECOM_MEMBERS: with all, somebody who was taken out of the visible range can sign in again at once; active prevents that")

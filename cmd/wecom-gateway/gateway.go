@@ -46,6 +46,7 @@ type gateway struct {
 	trusted  []netip.Prefix
 	stores   *stores
 	counts   *metrics
+	audited  bool // requests are visits, for the audit
 	log      *slog.Logger
 	stopping atomic.Bool
 }
@@ -102,6 +103,9 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	defer g.done(w, r, route, time.Now())
 	if route != "app" {
 		w.limitBody()
+	}
+	if g.audited {
+		r = r.WithContext(withVisit(r.Context(), route, g.client(r)))
 	}
 	switch route {
 	case "healthz":

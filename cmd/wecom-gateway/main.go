@@ -47,7 +47,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	c, wrong := values.parse()
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	var listener net.Listener
-	if !do.check && do.client == "" && !wrong.has("ADDR") {
+	if !do.check && !do.revoke && do.client == "" && !wrong.has("ADDR") {
 		// Before the rest is judged: the default callback names the port that was taken.
 		if listener, err = net.Listen("tcp", c.addr); err != nil {
 			wrong.add("ADDR", "%v", err)
@@ -58,8 +58,17 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	stores := openStores(c, &wrong, log)
 	defer stores.close()
+	if do.revoke && c.sessionStore == "memory" {
+		wrong.add("WECOM_SESSION_STORE", "nobody shares memory: a gateway that keeps its sessions there has to be restarted")
+	}
+	records, err := openAudit(c.audit, stderr, log)
+	if err != nil {
+		wrong.add("WECOM_AUDIT", "%v", err)
+	}
 	counts := newMetrics()
-	auth, err := wecom.New(c.options(stores, counts, log))
+	o := c.options(stores, counts, log)
+	records.watch(&o)
+	auth, err := wecom.New(o)
 	wrong.addAll(all.Named(err))
 	receiver, err := c.receiver(auth, log)
 	wrong.addAll(all.Named(err))
@@ -76,14 +85,17 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	for _, warning := range c.warnings {
 		log.Warn(warning)
 	}
-	if do.client != "" {
+	switch {
+	case do.client != "":
 		c.printClient(do.client, stdout)
 		return 0
-	}
-	if do.check {
+	case do.check:
 		return check(ctx, c, auth, stores, stdout)
+	case do.revoke:
+		return revoke(ctx, auth, do.people, stdout, stderr)
 	}
 	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)
+	g.audited = records != nil
 	if err := serve(ctx, c, g, listener, log); err != nil {
 		log.Error("the gateway ends", "cause", err.Error())
 		return 1
