@@ -32,12 +32,13 @@
 //
 //	GET    …/callback    where WeCom sends the browser back (the last element is up to you)
 //	GET    …/login       starts a sign-in; ?return_to=/path says where it ends
-//	POST   …/logout      ends the session on the server, leads to …/signed-out
+//	POST   …/logout      ends the session on the server, leads to …/signed-out;
+//	                     ?everywhere=1: all sessions of the person
 //	GET    …/signed-out  a public page
 //	POST   …/attempt     for scripts: a state and the addresses of both sign-in pages
 //	POST   …/session     for scripts: {"code","state"} for an identity and a session
 //	GET    …/session     for scripts: who is signed in, or 401; ?optional=1: or 200 and null
-//	DELETE …/session     for scripts: logout
+//	DELETE …/session     for scripts: logout; ?everywhere=1 likewise
 //
 // # Rules for the program around it
 //
