@@ -101,6 +101,9 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: rw, request: r}
 	route := g.route(r)
 	defer g.done(w, r, route, time.Now())
+	if g.stopping.Load() && r.Header["Upgrade"] == nil {
+		w.Header().Set("Connection", "close")
+	}
 	if route != "app" {
 		w.limitBody()
 	}

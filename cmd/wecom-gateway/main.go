@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -110,6 +111,7 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
 	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	conns := &connections{none: make(chan struct{}, 1)}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			inFlight.Add(1)
@@ -121,6 +123,7 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          errorLog,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnState:         conns.count,
 	}
 	if c.rules != nil || c.clientsFile != "" {
 		hangUps := make(chan os.Signal, 1)
@@ -156,9 +159,12 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 	case <-ctx.Done():
 	}
 	log.Info("the gateway finishes what is in flight")
-	g.stopping.Store(true)
 	deadline, cancel := context.WithTimeout(context.Background(), c.shutdownTimeout)
 	defer cancel()
+	g.stopping.Store(true)
+	// A proxy in front may send a request on an idle connection at the moment at which
+	// Shutdown closes it, and must not repeat a POST: so let it use them up first.
+	conns.unused(deadline, 2*time.Second)
 	err := server.Shutdown(deadline)
 	endRequests()
 	_ = server.Close()
@@ -168,6 +174,39 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		log.Warn("requests were cut off", "cause", err.Error())
 	}
 	return nil
+}
+
+// connections counts those to a server.
+type connections struct {
+	open atomic.Int64
+	none chan struct{} // gets a value when the last one is closed
+}
+
+func (c *connections) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		if c.open.Add(-1) == 0 {
+			select {
+			case c.none <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// unused waits until no connection is open, for a while at most.
+func (c *connections) unused(ctx context.Context, while time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, while)
+	defer cancel()
+	for c.open.Load() > 0 {
+		select {
+		case <-c.none:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // version is the module's version, or the commit that was built.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -19,16 +20,9 @@ import (
 // startNginx runs nginx.conf, with other addresses in it, and returns its address.
 func startNginx(t *testing.T, gateway, app string, change ...string) string {
 	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		nginx, err = exec.LookPath("/usr/sbin/nginx")
-	}
-	if err != nil {
-		t.Skip("SKIPPED SERVICE TEST: nginx")
-	}
 	server, err := os.ReadFile("nginx.conf")
 	require.NoError(t, err)
-	dir, addr := t.TempDir(), freeAddr(t)
+	addr := freeAddr(t)
 	change = append(change,
 		"server 127.0.0.1:8080;", "server "+gateway+";",
 		"server 127.0.0.1:3000;", "server "+app+";",
@@ -38,6 +32,21 @@ func startNginx(t *testing.T, gateway, app string, change ...string) string {
 		require.Equal(t, 1, strings.Count(text, change[i]), "nginx.conf: %s", change[i])
 		text = strings.Replace(text, change[i], change[i+1], 1)
 	}
+	runNginx(t, addr, text)
+	return addr
+}
+
+// runNginx runs nginx with these servers until the test ends, or stop is called.
+func runNginx(t *testing.T, addr, servers string) (stop func()) {
+	t.Helper()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		nginx, err = exec.LookPath("/usr/sbin/nginx")
+	}
+	if err != nil {
+		t.Skip("SKIPPED SERVICE TEST: nginx")
+	}
+	dir := t.TempDir()
 	conf := filepath.Join(dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, `
 daemon off;
@@ -50,16 +59,17 @@ http {
 	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 %[2]s
 }
-`, dir, text), 0o600))
+`, dir, servers), 0o600))
 	cmd := exec.Command(nginx, "-p", dir, "-c", conf, "-e", filepath.Join(dir, "error.log"))
 	if os.Geteuid() == 0 {
 		cmd.Args = append(cmd.Args, "-g", "user root;")
 	}
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
+	t.Cleanup(stop)
 	eventually(t, "nginx listens", func() bool {
 		res, err := http.Get("http://" + addr + "/wecom/healthz")
 		if err == nil {
@@ -67,7 +77,7 @@ http {
 		}
 		return err == nil
 	})
-	return addr
+	return stop
 }
 
 func TestNginxAuthRequest(t *testing.T) {
