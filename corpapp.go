@@ -10,6 +10,7 @@ import (
 
 	"github.com/wecomauth/wecom/internal/errcode"
 	"github.com/wecomauth/wecom/internal/jsonx"
+	"github.com/wecomauth/wecom/internal/lookup"
 	"github.com/wecomauth/wecom/internal/upstream"
 )
 
@@ -22,6 +23,8 @@ const (
 type corpApp struct {
 	client *Client
 	o      Options // valid, with their defaults
+
+	departments lookup.Memory[struct{}, map[int64]string] // their names, for Profile
 }
 
 // App names the corp and the agent.

@@ -44,6 +44,9 @@ type Identity struct {
 	AvatarURL string `json:"avatar_url,omitempty"`
 	// Departments holds department ids, as far as the app may see them.
 	Departments []int64 `json:"departments,omitempty"`
+	// DepartmentNames holds the name of each of Departments at the sign-in, in the same
+	// order, "" for one that is not known. It is nil if none is known.
+	DepartmentNames []string `json:"department_names,omitempty"`
 
 	// DeviceID names the installation of WeCom that signed in. Only the legacy
 	// user/getuserinfo gives one, which a deployment may still have behind
@@ -115,7 +118,7 @@ func (c *identityContext) Value(key any) any {
 
 // FromContext returns the identity that a [Middleware] put into a request's
 // context. ok is false if nobody is signed in. The identity is a copy, but for
-// Departments, which must not be modified.
+// Departments and DepartmentNames, which must not be modified.
 func FromContext(ctx context.Context) (id Identity, ok bool) {
 	c, ok := ctx.Value(identityKey{}).(*identityContext)
 	if !ok {

@@ -90,12 +90,12 @@ func TestIdentityJSON(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	id := wecom.Identity{
 		Provider: "wecom", CorpID: "ww1", AppID: "1000002", UserID: "u", LinkedUserID: "l", OpenID: "o", ExternalUserID: "e", UnionID: "n",
-		Name: "张三", BizMail: "b", Email: "m", Mobile: "1", AvatarURL: "a", Departments: []int64{1, 1 << 40}, DeviceID: "d", AuthenticatedAt: at,
+		Name: "张三", BizMail: "b", Email: "m", Mobile: "1", AvatarURL: "a", Departments: []int64{1, 1 << 40}, DepartmentNames: []string{"总部", ""}, DeviceID: "d", AuthenticatedAt: at,
 	}
 	text, err := json.Marshal(id)
 	require.NoError(t, err)
 	assert.Equal(t, `{"provider":"wecom","corp_id":"ww1","app_id":"1000002","user_id":"u","linked_user_id":"l","open_id":"o","external_user_id":"e","union_id":"n",`+
-		`"name":"张三","biz_mail":"b","email":"m","mobile":"1","avatar_url":"a","departments":[1,1099511627776],"device_id":"d","authenticated_at":"2026-01-02T03:04:05Z"}`, string(text))
+		`"name":"张三","biz_mail":"b","email":"m","mobile":"1","avatar_url":"a","departments":[1,1099511627776],"department_names":["总部",""],"device_id":"d","authenticated_at":"2026-01-02T03:04:05Z"}`, string(text))
 	var back wecom.Identity
 	require.NoError(t, json.Unmarshal(text, &back))
 	assert.Equal(t, id, back)

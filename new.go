@@ -11,6 +11,7 @@ import (
 
 	"github.com/wecomauth/wecom/internal/attempt"
 	"github.com/wecomauth/wecom/internal/errcode"
+	"github.com/wecomauth/wecom/internal/lookup"
 	"github.com/wecomauth/wecom/internal/pages"
 	"github.com/wecomauth/wecom/internal/tokenkey"
 )
@@ -197,7 +198,7 @@ func (c *Client) newSource(o Options, kind string, fetch func(context.Context, T
 func newProvider(o Options) (Provider, *Client, error) {
 	if o.Provider == nil {
 		client := newClient(o)
-		return &corpApp{client, o}, client, nil
+		return &corpApp{client: client, o: o, departments: lookup.Memory[struct{}, map[int64]string]{Life: namesCount}}, client, nil
 	}
 	provider := o.Provider
 	if o.CorpID != "" && (o.Secret.Reveal() != "" || o.TokenSource != nil) {

@@ -62,7 +62,8 @@ type Options struct {
 	// snsapi_privateinfo, and only those that the administrator ticked and the member
 	// agreed to. The web-login page never yields them. A field that is not given stays
 	// empty (logged at debug level). Profile costs one or two calls to WeCom. If they
-	// fail, the sign-in goes on without them (a warning is logged). Default: off.
+	// fail, the sign-in goes on without them (a warning is logged). DepartmentNames come
+	// from a look-up of all departments, at most one an hour. Default: off.
 	Profile bool
 	// ProfileRequired fails a sign-in when the calls of Profile fail, also for a
 	// member outside the app's visible range. Fields that were not granted do not fail it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/wecomauth/wecom/internal/errcode"
 )
@@ -23,6 +24,7 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 	record, err := p.client.User(ctx, id.UserID)
 	if err == nil {
 		fillEmpty(id, record)
+		p.nameDepartments(ctx, id)
 	}
 	if ticket.Reveal() != "" {
 		detail, detailErr := p.client.UserDetail(ctx, ticket)
@@ -47,6 +49,53 @@ func (p *corpApp) fillProfile(ctx context.Context, id *Identity, ticket Secret) 
 			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
 	}
 	return nil
+}
+
+const (
+	namesWait  = 2 * time.Second // of one sign-in, which goes on without the names
+	maxNames   = 1024            // bytes of one person's, which stand in the session's row
+	maxOneName = 192
+)
+
+// namesCount is how long the departments' names count: they seldom change, WeCom calls
+// department/list slow, and some apps may not call it.
+func namesCount(_ map[int64]string, err error) time.Duration {
+	if err != nil {
+		return time.Minute
+	}
+	return time.Hour
+}
+
+// nameDepartments adds the names of the person's departments, from one look-up for all
+// people. Without the names, the ids stand alone.
+func (p *corpApp) nameDepartments(ctx context.Context, id *Identity) {
+	if len(id.Departments) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, namesWait)
+	defer cancel()
+	all, err := p.departments.Get(ctx, struct{}{}, time.Time{}, func(ctx context.Context) (map[int64]string, error) {
+		list, err := p.client.Departments(ctx, 0)
+		names := make(map[int64]string, len(list))
+		for _, d := range list {
+			if len(d.Name) <= maxOneName {
+				names[d.ID] = d.Name
+			}
+		}
+		return names, err
+	})
+	if err != nil {
+		p.o.Logger.LogAttrs(ctx, slog.LevelDebug, "wecom: a member signs in without the names of their departments",
+			slog.Int("errcode", errCode(err)), slog.String("cause", err.Error()))
+		return
+	}
+	names, room := make([]string, len(id.Departments)), maxNames
+	for i, d := range id.Departments {
+		if name := all[d]; name != "" && len(name) <= room {
+			names[i], id.DepartmentNames = name, names
+			room -= len(name)
+		}
+	}
 }
 
 // fillEmpty copies what id does not have yet: the member's record comes first,

@@ -2,6 +2,8 @@ package wecom_test
 
 import (
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,8 +36,8 @@ func bubble(test func(*testing.T)) func(*testing.T) {
 
 // What is granted when: page and scope, age of the app, the administrator's choice, visible range.
 func TestProfileSaysWhatWasGranted(t *testing.T) {
-	record := wecom.Identity{Name: "张三", Departments: []int64{2}}
-	whole := wecom.Identity{Name: "张三", Departments: []int64{2},
+	record := wecom.Identity{Name: "张三", Departments: []int64{2}, DepartmentNames: []string{"研发部"}}
+	whole := wecom.Identity{Name: "张三", Departments: []int64{2}, DepartmentNames: []string{"研发部"},
 		BizMail: "zhangsan@corp.example.com", Email: "zhangsan@mail.example.net", Mobile: "13800000001",
 		AvatarURL: "https://wework.qpic.cn/wwpic/fake_zhangsan/0"}
 	mailOnly := record
@@ -165,4 +167,69 @@ func TestProfileOptions(t *testing.T) {
 	o.ProfileRequired = true
 	_, err := wecom.New(o)
 	assert.ErrorContains(t, err, "ProfileRequired")
+}
+
+// One look-up of all departments serves everybody for an hour; without it there are the ids alone.
+func TestDepartmentNames(t *testing.T) {
+	names := func(t *testing.T, w *world, who string) []string {
+		t.Helper()
+		b := w.browser().SignInAs(who)
+		require.Equal(t, 200, b.Get("/").Status)
+		id := identity(t, b)
+		require.NotEmpty(t, id.Departments)
+		return id.DepartmentNames
+	}
+	t.Run("one look-up an hour", bubble(func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.Profile = true })
+		assert.Equal(t, []string{"研发部"}, names(t, w, "zhangsan"))
+		assert.Equal(t, []string{"销售部"}, names(t, w, "lisi"))
+		assert.Equal(t, 1, w.fake.Calls("department/list"))
+		time.Sleep(61 * time.Minute)
+		assert.Equal(t, []string{"研发部"}, names(t, w, "zhangsan"))
+		assert.Equal(t, 2, w.fake.Calls("department/list"))
+	}))
+	t.Run("all at once", func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.Profile = true })
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() { assert.Equal(t, []string{"研发部"}, names(t, w, "zhangsan")) })
+		}
+		all.Wait()
+		assert.Equal(t, 1, w.fake.Calls("department/list"))
+	})
+	t.Run("it fails", bubble(func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.Profile, o.ProfileRequired = true, true })
+		w.fake.Always("department/list", wecomtest.Fault{ErrCode: 60011})
+		assert.Nil(t, names(t, w, "zhangsan"))
+		assert.Nil(t, names(t, w, "lisi"))
+		assert.Equal(t, 1, w.fake.Calls("department/list"), "not asked again at once")
+		w.fake.ClearFaults()
+		time.Sleep(61 * time.Second)
+		assert.Equal(t, []string{"研发部"}, names(t, w, "zhangsan"))
+	}))
+	t.Run("it hangs", bubble(func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.Profile = true })
+		w.fake.Always("department/list", wecomtest.Fault{Delay: 4 * time.Second})
+		began := time.Now()
+		assert.Nil(t, names(t, w, "zhangsan"))
+		assert.Equal(t, 2*time.Second, time.Since(began))
+		time.Sleep(3 * time.Second)
+		assert.Equal(t, []string{"研发部"}, names(t, w, "zhangsan"), "the answer that came later")
+	}))
+	t.Run("bounded", func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.Profile = true })
+		m, _ := w.fake.Member("zhangsan")
+		m.Departments = nil
+		for i := range int64(9) {
+			w.fake.AddDepartment(wecomtest.Department{ID: 100 + i, ParentID: 2, Name: strings.Repeat("部", 60) + "abcdefghi"[i:i+1]})
+			m.Departments = append(m.Departments, 100+i)
+		}
+		w.fake.AddDepartment(wecomtest.Department{ID: 99, ParentID: 2, Name: strings.Repeat("部", 65)})
+		m.Departments = append([]int64{99}, m.Departments...)
+		w.fake.AddMember(m)
+		got := names(t, w, "zhangsan")
+		require.Len(t, got, 10)
+		assert.Empty(t, got[0], "too long")
+		assert.Len(t, strings.Join(got, ""), 5*181)
+	})
 }

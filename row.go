@@ -25,7 +25,8 @@ const tokenLen = 43
 //	version byte, authenticated and expires (Unix nanoseconds, 8 bytes each),
 //	the identity's strings, each with its length before it, in rowFields' order,
 //	the number of departments and each of them,
-//	the device id like the strings, if there is one, CRC-32C of all that
+//	the device id like the strings, if there is one or names follow,
+//	the departments' names like the strings, if there are any, CRC-32C of all that
 //
 // The checksum keeps a flipped bit from naming another person. It is not a signature: anyone
 // who can write to the store can sign in as anybody anyway.
@@ -54,9 +55,16 @@ func encodeRow(s session) []byte {
 	for _, d := range s.id.Departments {
 		b = binary.AppendVarint(b, d)
 	}
-	if s.id.DeviceID != "" {
-		b = binary.AppendUvarint(b, uint64(len(s.id.DeviceID)))
-		b = append(b, s.id.DeviceID...)
+	var last []string
+	if names := s.id.DepartmentNames; len(names) > 0 && len(names) == len(s.id.Departments) {
+		last = append(last, s.id.DeviceID)
+		last = append(last, names...)
+	} else if s.id.DeviceID != "" {
+		last = append(last, s.id.DeviceID)
+	}
+	for _, f := range last {
+		b = binary.AppendUvarint(b, uint64(len(f)))
+		b = append(b, f...)
 	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
 }
@@ -108,8 +116,16 @@ func decodeRow(row []byte) (s session, ok bool) {
 		s.id.Departments[i] = d
 	}
 	if at < len(body) {
-		if s.id.DeviceID, ok = next(); !ok || s.id.DeviceID == "" {
+		if s.id.DeviceID, ok = next(); !ok || s.id.DeviceID == "" && at == len(body) {
 			return session{}, false
+		}
+	}
+	if at < len(body) {
+		s.id.DepartmentNames = make([]string, len(s.id.Departments))
+		for i := range s.id.DepartmentNames {
+			if s.id.DepartmentNames[i], ok = next(); !ok {
+				return session{}, false
+			}
 		}
 	}
 	return s, at == len(body) && s.id.names()

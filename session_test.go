@@ -492,8 +492,13 @@ func TestF25_AuthorizePanics(t *testing.T) {
 }
 
 func TestF23_UndecodableRow(t *testing.T) {
+	t.Run("short", func(t *testing.T) { undecodableRow(t, false, `"user_id":"zhangsan"`) })
+	t.Run("with a profile", func(t *testing.T) { undecodableRow(t, true, `"department_names":["研发部"]`) })
+}
+
+func undecodableRow(t *testing.T, profile bool, says string) {
 	store := newTestStore()
-	w := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+	w := newWorld(t, func(o *wecom.Options) { o.SessionStore, o.Profile = store, profile })
 	b := w.signedIn("zhangsan")
 	for key, row := range store.rows() {
 		row = slices.Clone(row)
@@ -501,7 +506,7 @@ func TestF23_UndecodableRow(t *testing.T) {
 			require.NoError(t, store.MemStore.Commit(key, row, time.Now().Add(time.Hour)))
 			res := b.Fetch("GET", "/wecom/session", "")
 			if res.Status == 200 {
-				assert.Contains(t, res.Body, `"user_id":"zhangsan"`)
+				assert.Contains(t, res.Body, says)
 			}
 			return res.Status
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/lookup"
 )
 
 // Departments admits members of these departments and of all departments below
@@ -21,7 +22,7 @@ import (
 // room for some twenty thousand departments.
 func Departments(ids ...int64) wecom.Authorizer {
 	ids = slices.Clone(ids)
-	var trees memory[*wecom.Client, tree]
+	var trees lookup.Memory[*wecom.Client, tree]
 	return remembered(func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		return within(ctx, api, id, ids, &trees)
 	})
@@ -37,13 +38,13 @@ func Tags(ids ...int64) wecom.Authorizer {
 		api *wecom.Client
 		tag int64
 	}
-	var tags memory[of, tag]
-	var trees memory[*wecom.Client, tree]
+	var tags lookup.Memory[of, tag]
+	var trees lookup.Memory[*wecom.Client, tree]
 	return remembered(func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		var departments []int64
 		var errs []error // a yes beats them, as in Any
 		for _, n := range ids {
-			t, err := tags.get(ctx, of{api, n}, time.Time{}, func(ctx context.Context) (tag, error) { return fetchTag(ctx, api, n) })
+			t, err := tags.Get(ctx, of{api, n}, time.Time{}, func(ctx context.Context) (tag, error) { return fetchTag(ctx, api, n) })
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -95,7 +96,7 @@ func fetchTag(ctx context.Context, api *wecom.Client, id int64) (tag, error) {
 type tree map[int64]int64
 
 // within says whether the member stands in one of the departments or below.
-func within(ctx context.Context, api *wecom.Client, id wecom.Identity, wanted []int64, trees *memory[*wecom.Client, tree]) (bool, error) {
+func within(ctx context.Context, api *wecom.Client, id wecom.Identity, wanted []int64, trees *lookup.Memory[*wecom.Client, tree]) (bool, error) {
 	if len(wanted) == 0 {
 		return false, nil
 	}
@@ -106,7 +107,7 @@ func within(ctx context.Context, api *wecom.Client, id wecom.Identity, wanted []
 	if slices.ContainsFunc(mine, func(d int64) bool { return among(d, wanted) }) {
 		return true, nil
 	}
-	t, err := trees.get(ctx, api, time.Time{}, func(ctx context.Context) (tree, error) { return fetchTree(ctx, api) })
+	t, err := trees.Get(ctx, api, time.Time{}, func(ctx context.Context) (tree, error) { return fetchTree(ctx, api) })
 	if err != nil {
 		return false, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/lookup"
 )
 
 const (
@@ -60,17 +61,17 @@ type person struct {
 // remembered lets ask decide about members, and remembers what it said. A sign-in is
 // never decided by an older answer.
 func remembered(ask wecom.Authorizer) wecom.Authorizer {
-	verdicts := memory[person, bool]{life: func(ok bool) time.Duration {
-		if ok {
-			return answerCounts
+	verdicts := lookup.Memory[person, bool]{Life: func(ok bool, err error) time.Duration {
+		if err == nil && !ok {
+			return refusalCounts
 		}
-		return refusalCounts
+		return lookup.Life(ok, err)
 	}}
 	return func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		if !isMember(id) {
 			return false, nil
 		}
-		return verdicts.get(ctx, person{api, fold(id.UserID)}, id.AuthenticatedAt, func(ctx context.Context) (bool, error) {
+		return verdicts.Get(ctx, person{api, fold(id.UserID)}, id.AuthenticatedAt, func(ctx context.Context) (bool, error) {
 			return ask(ctx, api, id)
 		})
 	}

@@ -1,4 +1,6 @@
-package allow
+// Package lookup remembers what a platform answered, and asks once for all who want to know the
+// same at the same time.
+package lookup
 
 import (
 	"context"
@@ -17,14 +19,21 @@ const (
 	errorCounts  = time.Second // so that requests do not queue up to ask while WeCom is down
 )
 
-// A memory remembers what WeCom answered, by key, and asks once for all callers
-// that want to know the same thing at the same time. The zero value is ready to use.
-type memory[K comparable, V any] struct {
-	// life says how long an answer counts; nil: answerCounts.
-	life func(V) time.Duration
+// A Memory remembers answers by key. The zero value is ready to use, by many at once.
+type Memory[K comparable, V any] struct {
+	// Life says how long an answer, or an error, counts; nil: what [Life] says.
+	Life func(V, error) time.Duration
 
 	mu      sync.Mutex
 	answers forget.Map[K, *answer[V]]
+}
+
+// Life is five minutes for an answer and a second for an error.
+func Life[V any](_ V, err error) time.Duration {
+	if err != nil {
+		return errorCounts
+	}
+	return answerCounts
 }
 
 type answer[V any] struct {
@@ -34,10 +43,10 @@ type answer[V any] struct {
 	err   error
 }
 
-// get returns the answer for key: one that still counts and was asked for at
+// Get returns the answer for key: one that still counts and was asked for at
 // since or later, or else a new one by ask. ask runs in no caller's context: a
 // caller that leaves does not end it for the others.
-func (m *memory[K, V]) get(ctx context.Context, key K, since time.Time, ask func(context.Context) (V, error)) (V, error) {
+func (m *Memory[K, V]) Get(ctx context.Context, key K, since time.Time, ask func(context.Context) (V, error)) (V, error) {
 	a := m.find(ctx, key, since, ask)
 	select {
 	case <-a.done:
@@ -48,7 +57,7 @@ func (m *memory[K, V]) get(ctx context.Context, key K, since time.Time, ask func
 	}
 }
 
-func (m *memory[K, V]) find(ctx context.Context, key K, since time.Time, ask func(context.Context) (V, error)) *answer[V] {
+func (m *Memory[K, V]) find(ctx context.Context, key K, since time.Time, ask func(context.Context) (V, error)) *answer[V] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -67,15 +76,13 @@ func (m *memory[K, V]) find(ctx context.Context, key K, since time.Time, ask fun
 	return a
 }
 
-func (m *memory[K, V]) run(ctx context.Context, key K, a *answer[V], ask func(context.Context) (V, error)) {
+func (m *Memory[K, V]) run(ctx context.Context, key K, a *answer[V], ask func(context.Context) (V, error)) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	foreign.Run("a look-up of package allow", func() (V, error) { return ask(ctx) }, func(value V, err error) {
-		counts := answerCounts
-		if err != nil {
-			counts = errorCounts
-		} else if m.life != nil {
-			counts = m.life(value)
+	foreign.Run("a look-up", func() (V, error) { return ask(ctx) }, func(value V, err error) {
+		counts := Life(value, err)
+		if m.Life != nil {
+			counts = m.Life(value, err)
 		}
 		a.value, a.err = value, err
 		close(a.done)
