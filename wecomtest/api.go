@@ -45,29 +45,30 @@ type need struct {
 
 // WeCom's errcode for an unknown endpoint is not documented: this is one that clients do not retry.
 var wecoms = platform{nowhere: 48002, badToken: 40014, wantsPost: 40063, endpoints: map[string]endpoint{
-	"/cgi-bin/gettoken":                 {open: true, needs: []need{{"corpid", 41002}, {"corpsecret", 41004}}, do: (*call).getToken},
-	"/cgi-bin/auth/getuserinfo":         {needs: []need{{"code", 41008}}, do: (*call).getUserInfo},
-	"/cgi-bin/user/getuserinfo":         {needs: []need{{"code", 41008}}, do: (*call).getUserInfoLegacy},
-	"/cgi-bin/auth/getuserdetail":       {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetail},
-	"/cgi-bin/user/getuserdetail":       {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetailLegacy},
-	"/cgi-bin/user/get":                 {needs: []need{{"userid", 41009}}, do: (*call).getUser},
-	"/cgi-bin/user/simplelist":          {do: (*call).simpleList},
-	"/cgi-bin/user/list":                {do: (*call).userList},
-	"/cgi-bin/user/list_id":             {post: true, do: (*call).listID},
-	"/cgi-bin/user/getuserid":           {post: true, needs: []need{{"mobile", 40063}}, do: (*call).userByMobile},
-	"/cgi-bin/user/get_userid_by_email": {post: true, needs: []need{{"email", 40063}}, do: (*call).userByEmail},
-	"/cgi-bin/user/convert_to_openid":   {post: true, needs: []need{{"userid", 41009}}, do: (*call).convertToOpenID},
-	"/cgi-bin/department/list":          {do: (*call).departmentList},
-	"/cgi-bin/department/simplelist":    {do: (*call).departmentSimpleList},
-	"/cgi-bin/department/get":           {needs: []need{{"id", 60123}}, do: (*call).departmentGet},
-	"/cgi-bin/agent/get":                {needs: []need{{"agentid", 41011}}, do: (*call).agentGet},
-	"/cgi-bin/agent/list":               {do: (*call).agentList},
-	"/cgi-bin/tag/get":                  {do: (*call).tagGet},
-	"/cgi-bin/tag/list":                 {do: (*call).tagList},
-	"/cgi-bin/get_jsapi_ticket":         {do: func(c *call) any { return jsTicket("jsapi-" + c.corp.id + "-" + c.app.AgentID) }},
-	"/cgi-bin/ticket/get":               {do: (*call).agentTicket},
-	"/cgi-bin/getcallbackip":            {do: func(*call) any { return success("ip_list", []string{"192.0.2.0/26", "192.0.2.129"}) }},
-	"/cgi-bin/get_api_domain_ip":        {do: func(*call) any { return success("ip_list", []string{"198.51.100.8", "198.51.100.9"}) }},
+	"/cgi-bin/gettoken":                   {open: true, needs: []need{{"corpid", 41002}, {"corpsecret", 41004}}, do: (*call).getToken},
+	"/cgi-bin/auth/getuserinfo":           {needs: []need{{"code", 41008}}, do: (*call).getUserInfo},
+	"/cgi-bin/user/getuserinfo":           {needs: []need{{"code", 41008}}, do: (*call).getUserInfoLegacy},
+	"/cgi-bin/miniprogram/jscode2session": {needs: []need{{"js_code", 41008}, {"grant_type", 40002}}, do: (*call).jsCode2Session},
+	"/cgi-bin/auth/getuserdetail":         {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetail},
+	"/cgi-bin/user/getuserdetail":         {post: true, needs: []need{{"user_ticket", 84090}}, do: (*call).getUserDetailLegacy},
+	"/cgi-bin/user/get":                   {needs: []need{{"userid", 41009}}, do: (*call).getUser},
+	"/cgi-bin/user/simplelist":            {do: (*call).simpleList},
+	"/cgi-bin/user/list":                  {do: (*call).userList},
+	"/cgi-bin/user/list_id":               {post: true, do: (*call).listID},
+	"/cgi-bin/user/getuserid":             {post: true, needs: []need{{"mobile", 40063}}, do: (*call).userByMobile},
+	"/cgi-bin/user/get_userid_by_email":   {post: true, needs: []need{{"email", 40063}}, do: (*call).userByEmail},
+	"/cgi-bin/user/convert_to_openid":     {post: true, needs: []need{{"userid", 41009}}, do: (*call).convertToOpenID},
+	"/cgi-bin/department/list":            {do: (*call).departmentList},
+	"/cgi-bin/department/simplelist":      {do: (*call).departmentSimpleList},
+	"/cgi-bin/department/get":             {needs: []need{{"id", 60123}}, do: (*call).departmentGet},
+	"/cgi-bin/agent/get":                  {needs: []need{{"agentid", 41011}}, do: (*call).agentGet},
+	"/cgi-bin/agent/list":                 {do: (*call).agentList},
+	"/cgi-bin/tag/get":                    {do: (*call).tagGet},
+	"/cgi-bin/tag/list":                   {do: (*call).tagList},
+	"/cgi-bin/get_jsapi_ticket":           {do: func(c *call) any { return jsTicket("jsapi-" + c.corp.id + "-" + c.app.AgentID) }},
+	"/cgi-bin/ticket/get":                 {do: (*call).agentTicket},
+	"/cgi-bin/getcallbackip":              {do: func(*call) any { return success("ip_list", []string{"192.0.2.0/26", "192.0.2.129"}) }},
+	"/cgi-bin/get_api_domain_ip":          {do: func(*call) any { return success("ip_list", []string{"198.51.100.8", "198.51.100.9"}) }},
 }}
 
 // A call is one request to an endpoint, with what its access token says.
@@ -244,7 +245,7 @@ func (c *call) getUserInfo() any       { return c.exchange(false) }
 func (c *call) getUserInfoLegacy() any { return c.exchange(true) }
 
 func (c *call) exchange(legacy bool) any {
-	k, code := c.f.redeem(c.text("code"), c.corp, c.app)
+	k, code := c.f.redeem(c.text("code"), c.corp, c.app, false)
 	if code != 0 {
 		return code
 	}
@@ -265,6 +266,18 @@ func (c *call) exchange(legacy bool) any {
 	}
 	return success("UserId?", userID, "OpenId?", openID, "DeviceId", digits(16), "user_ticket?", ticket,
 		"expires_in?", life, "external_userid?", externalUserID)
+}
+
+// jsCode2Session exchanges the code of a mini-program, which members alone have.
+func (c *call) jsCode2Session() any {
+	k, code := c.f.redeem(c.text("js_code"), c.corp, c.app, true)
+	switch {
+	case code != 0:
+		return code
+	case k.person.member == nil:
+		return errcode(40029)
+	}
+	return success("corpid", c.corp.id, "userid", k.person.who, "session_key", random(24))
 }
 
 func (c *call) getUserDetail() any {

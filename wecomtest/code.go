@@ -21,6 +21,8 @@ type Code struct {
 	CorpID, AgentID string
 	// WeixinAppID is the app if the code is Weixin's; CorpID and AgentID are empty then.
 	WeixinAppID string
+	// MiniProgram says that wx.qy.login of a mini-program made it: a js_code.
+	MiniProgram bool
 	// InApp tells the in-app page from the web-login page.
 	InApp       bool
 	Scope       string
@@ -38,6 +40,7 @@ type Grant struct {
 	Who             string // as Fake.SignInAs takes it
 	CorpID, AgentID string // default: the default app
 	WeixinAppID     string // instead of CorpID and AgentID: the app of the WeixinUser Who
+	MiniProgram     bool   // a js_code, from wx.qy.login of a mini-program
 	InApp           bool   // from the in-app page; default: from the web-login page
 	Scope           string // default: snsapi_base
 	RedirectURI     string // checked against the trusted domains when the code is exchanged; default: not checked
@@ -104,9 +107,9 @@ func (f *Fake) issue(k Code, who somebody, fields []string) *code {
 }
 
 // redeem uses a code up and returns it, or says why not; f.mu is held.
-func (f *Fake) redeem(value string, c *corp, a *App) (*code, errcode) {
+func (f *Fake) redeem(value string, c *corp, a *App, js bool) (*code, errcode) {
 	k := f.codes[value]
-	if k == nil || k.Used || k.CorpID != c.id || !f.now().Before(k.IssuedAt.Add(f.settings.CodeLifetime)) {
+	if k == nil || k.Used || k.MiniProgram != js || k.CorpID != c.id || !f.now().Before(k.IssuedAt.Add(f.settings.CodeLifetime)) {
 		return nil, 40029
 	}
 	if a.ContactSync || k.RedirectURI != "" && !a.trusts(hostOf(k.RedirectURI), k.InApp) {

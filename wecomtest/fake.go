@@ -355,7 +355,7 @@ func (f *Fake) ExpireTokens() {
 func (f *Fake) IssueCode(g Grant) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := Code{Scope: g.Scope, InApp: g.InApp, RedirectURI: g.RedirectURI}
+	k := Code{Scope: g.Scope, MiniProgram: g.MiniProgram, InApp: g.InApp, RedirectURI: g.RedirectURI}
 	if g.WeixinAppID != "" {
 		a := f.weixin.apps[g.WeixinAppID]
 		who, ok := f.weixin.find(g.Who)
