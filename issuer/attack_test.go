@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -210,7 +211,44 @@ func TestT41_CodeReplay(t *testing.T) {
 	assert.Equal(t, 401, status, "it may be the thief's")
 }
 
-// A store without Take, and one with it: of many who bring one code at once, one at most gets a token.
+// A racing store lets others go first when a code is taken.
+type racing struct {
+	shared
+	others func()
+}
+
+func (s *racing) TakeCtx(_ context.Context, token string) ([]byte, bool, error) {
+	data, found, err := s.Find(token)
+	_ = s.Delete(token)
+	if others := s.others; found && others != nil {
+		s.others = nil
+		others()
+	}
+	return data, found, err
+}
+
+// The code comes again between the moment when it is taken and that when there is a token to delete.
+func TestT41_CodeReplayInBetween(t *testing.T) {
+	store := &racing{}
+	w := newWorld(t, func(o *options) { o.issuer.Store = store })
+	code := w.code(w.signedIn("zhangsan"))
+	store.others = func() { assert.Equal(t, "invalid_grant", w.token(form(code)).Error) }
+	got := w.token(form(code))
+	assert.Equal(t, "invalid_grant", got.Error)
+	assert.Empty(t, got.AccessToken)
+}
+
+// A parameter that comes twice could mean one thing here and another to who looked at it before.
+func TestT41_TokenParametersTwice(t *testing.T) {
+	w := newWorld(t)
+	for name := range form("") {
+		f := form(w.code(w.signedIn("zhangsan")))
+		f.Add(name, "x")
+		assert.Equal(t, "invalid_request", w.token(f).Error, name)
+	}
+}
+
+// Stores without Take: of many who bring one code at once, one at most gets a token.
 func TestT41_CodeRace(t *testing.T) {
 	for name, store := range map[string]interface {
 		Find(string) ([]byte, bool, error)
@@ -251,38 +289,47 @@ func TestT41_CodeRace(t *testing.T) {
 
 // Codes last a minute, access tokens an hour, and nothing outlasts the session.
 func TestT41_Lifetimes(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { synctest.Test(t, func(t *testing.T) { lifetimes(t, newWorld(t)) }) })
+	t.Run("a store that forgets nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			lifetimes(t, newWorld(t, func(o *options) { o.issuer.Store = &shared{} }))
+		})
+	})
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		b := w.signedIn("zhangsan")
-		code := w.code(b)
-		time.Sleep(61 * time.Second)
-		assert.Equal(t, "invalid_grant", w.token(form(code)).Error)
-
-		got := w.token(form(w.code(b)))
-		time.Sleep(59 * time.Minute)
-		status, _ := w.userinfo(got.AccessToken)
-		assert.Equal(t, 200, status)
-		time.Sleep(2 * time.Minute)
-		status, _ = w.userinfo(got.AccessToken)
-		assert.Equal(t, 401, status)
-
-		time.Sleep(10*time.Hour + 30*time.Minute)
-		got = w.token(form(w.code(b)))
-		assert.Less(t, got.ExpiresIn, 1800, "the session ends in less than half an hour")
-		_, err := w.verify("grafana", got.IDToken)
-		assert.NoError(t, err)
-		time.Sleep(30 * time.Minute)
-		_, err = w.verify("grafana", got.IDToken)
-		assert.Error(t, err)
-
 		// A request that waits for its sign-in for too long starts over at the client.
-		b.DropCookies()
+		w := newWorld(t)
+		b := w.browser()
 		res := b.GetNoFollow(authorizeURL(ask("prompt", "login")))
 		waiting, err := url.Parse(res.Location())
 		require.NoError(t, err)
 		time.Sleep(11 * time.Minute)
 		assert.Equal(t, 400, b.Get(origin+waiting.Query().Get("return_to")).Status)
 	})
+}
+
+func lifetimes(t *testing.T, w *world) {
+	b := w.signedIn("zhangsan")
+	code := w.code(b)
+	time.Sleep(61 * time.Second)
+	assert.Equal(t, "invalid_grant", w.token(form(code)).Error)
+
+	got := w.token(form(w.code(b)))
+	time.Sleep(59 * time.Minute)
+	status, _ := w.userinfo(got.AccessToken)
+	assert.Equal(t, 200, status)
+	time.Sleep(2 * time.Minute)
+	status, _ = w.userinfo(got.AccessToken)
+	assert.Equal(t, 401, status)
+
+	time.Sleep(10*time.Hour + 30*time.Minute)
+	got = w.token(form(w.code(b)))
+	assert.Less(t, got.ExpiresIn, 1800, "the session ends in less than half an hour")
+	_, err := w.verify("grafana", got.IDToken)
+	assert.NoError(t, err)
+	time.Sleep(30 * time.Minute)
+	_, err = w.verify("grafana", got.IDToken)
+	assert.Error(t, err)
+
 }
 
 // A person who is thrown out, a client that is gone.
