@@ -207,14 +207,18 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 		m.failSignIn(w, r, in, f)
 		return
 	}
-	m.logRestart(r, cause)
+	m.logRestart(r, in, cause)
 	a := attempt.New(in.state.Number+1, time.Now(), in.attempt.ReturnTo)
 	a.SignedIn = in.attempt.SignedIn
 	m.start(w, r, a)
 }
 
-func (m *Middleware) logRestart(r *http.Request, cause error) {
-	if cause == nil {
+func (m *Middleware) logRestart(r *http.Request, in returned, cause error) {
+	switch {
+	case cause != nil:
+	case in.hasCookie:
+		cause = errors.New("the attempt has expired or was used before")
+	default:
 		cause = errors.New("the browser came back without the attempt's cookie")
 	}
 	m.log.LogAttrs(r.Context(), slog.LevelInfo, "wecom: sign-in starts over",

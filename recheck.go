@@ -2,6 +2,7 @@ package wecom
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -50,12 +51,12 @@ func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) error {
 	if err != nil || welcome {
 		return err
 	}
-	err = m.revoke(ctx, id)
-	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
-	if err == nil {
-		m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+	if err = m.revoke(ctx, id); err != nil {
+		return fmt.Errorf("no longer welcome: %w", err)
 	}
-	return err
+	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+	m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
+	return nil
 }
 
 func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error) {

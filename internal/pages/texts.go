@@ -165,7 +165,7 @@ var texts = map[string]wording{
 	"busy": {
 		tone:    Warning,
 		title:   text{"当前请求过多", "Too busy at the moment"},
-		message: text{"企业微信限制了这个应用的请求频率，暂时无法登录。", "WeCom is limiting the requests of this app, so signing in has to wait."},
+		message: text{"登录的人太多，或者企业微信限制了这个应用的请求频率，暂时无法登录。", "Too many people are signing in, or WeCom is limiting the requests of this app, so signing in has to wait."},
 		advice:  text{"请等几分钟再试，不必反复刷新。", "Please wait a few minutes before you try again; reloading does not make it faster."},
 		button:  tryAgain,
 	},
@@ -279,7 +279,7 @@ var weixinTexts = map[string]wording{
 		message: text{"暂时无法连接微信，登录没有完成。", "Weixin cannot be reached at the moment, so the sign-in was not finished."},
 		advice:  laterOrTellSupport,
 	},
-	"busy":       {message: text{"微信限制了这个应用的请求频率，暂时无法登录。", "Weixin is limiting the requests of this app, so signing in has to wait."}},
+	"busy":       {message: text{"登录的人太多，或者微信限制了这个应用的请求频率，暂时无法登录。", "Too many people are signing in, or Weixin is limiting the requests of this app, so signing in has to wait."}},
 	"signed_out": {message: text{"你已退出这个网站，微信的登录不受影响。", "You are signed out of this site; Weixin itself stays signed in."}},
 }
 
