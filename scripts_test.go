@@ -1,11 +1,13 @@
 package wecom_test
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -618,4 +620,41 @@ func FuzzScriptSession(f *testing.F) {
 			require.Regexp(t, `^/([^/\\]|$)`, m.ReturnTo)
 		}
 	})
+}
+
+// An app on a phone has the code from WeCom's login SDK: its HTTP client has a cookie jar, and
+// sends none of a browser's headers.
+func TestAppWithALoginSDK(t *testing.T) {
+	fake := wecomtest.New()
+	site := httptest.NewUnstartedServer(nil)
+	origin := "http://" + site.Listener.Addr().String()
+	auth, err := wecom.New(fake.Options(origin + "/wecom/callback"))
+	require.NoError(t, err)
+	site.Config.Handler = auth.Handler(hello())
+	site.Start()
+	defer site.Close()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	app := &http.Client{Jar: jar}
+	post := func(client *http.Client, path string, body any, into any) int {
+		res, err := client.Post(origin+path, "application/json", bytes.NewReader(must(json.Marshal(body))))
+		require.NoError(t, err)
+		defer res.Body.Close()
+		require.NoError(t, json.NewDecoder(res.Body).Decode(into))
+		return res.StatusCode
+	}
+	var begun struct{ State, AppID, AgentID string }
+	require.Equal(t, 200, post(app, "/wecom/attempt", struct{}{}, &begun))
+	assert.Equal(t, fake.CorpID(), begun.AppID)
+	code := map[string]string{"code": fake.IssueCode(wecomtest.Grant{Who: "zhangsan"}), "state": begun.State}
+
+	var refused struct{ Error string }
+	assert.Equal(t, 409, post(&http.Client{}, "/wecom/session", code, &refused), "another phone")
+	var id wecom.Identity
+	require.Equal(t, 200, post(app, "/wecom/session", code, &id))
+	assert.Equal(t, "zhangsan", id.UserID)
+	res, err := app.Get(origin + "/api")
+	require.NoError(t, err)
+	defer res.Body.Close()
+	assert.Equal(t, 200, res.StatusCode)
 }
