@@ -1,10 +1,14 @@
 package main_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -264,4 +268,30 @@ func TestForwardAuthOnly(t *testing.T) {
 	res := c.get("/page")
 	assert.Equal(t, 404, res.StatusCode)
 	assert.Equal(t, 204, c.script("/wecom/auth").StatusCode)
+}
+
+// A proxy may send a POST on a connection that it kept, just when the gateway is told
+// to end; nobody may repeat it.
+func TestIdleConnectionsAreUsedUp(t *testing.T) {
+	g := newWorld(t).start()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	answers := bufio.NewReader(conn)
+	send := func() *http.Response {
+		_, err := io.WriteString(conn, "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+		require.NoError(t, err)
+		res, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		assert.Equal(t, 401, res.StatusCode)
+		return res
+	}
+	assert.False(t, send().Close)
+	g.terminate()
+	g.wait("the gateway finishes what is in flight")
+	assert.True(t, send().Close)
+	assert.Zero(t, g.stop())
 }

@@ -158,10 +158,10 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		return err
 	case <-ctx.Done():
 	}
+	g.stopping.Store(true)
 	log.Info("the gateway finishes what is in flight")
 	deadline, cancel := context.WithTimeout(context.Background(), c.shutdownTimeout)
 	defer cancel()
-	g.stopping.Store(true)
 	// A proxy in front may send a request on an idle connection at the moment at which
 	// Shutdown closes it, and must not repeat a POST: so let it use them up first.
 	conns.unused(deadline, 2*time.Second)
