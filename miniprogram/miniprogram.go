@@ -152,11 +152,13 @@ const (
 
 // session serves the session's route.
 func (p *Program) session(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 { // net/http waits for the rest of a body before it answers
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	}
 	if r.Method != http.MethodPost {
 		p.ask(r, r.Method, "session", nil, "").relay(w)
 		return
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	object, wrong := jsonx.ParseObject(body)
