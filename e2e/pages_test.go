@@ -32,6 +32,7 @@ type stage struct {
 	fake    *wecomtest.Fake
 	wecom   string // the fake's own origin
 	site    string // a quickstart
+	alone   string // one with a fake of its own, whose story is beside the page
 	private string // one that asks for consent
 	panel   string // one with a login panel
 	choice  string // a site with two ways to sign in
@@ -47,6 +48,7 @@ func newStage(t *testing.T, brand brand) *stage {
 	s.wecom = server.URL()
 	env := []string{"WECOM_APP_NAME=" + brand.app, "WECOM_CONTACT=" + brand.contact}
 	s.site = startQuickstart(t, s.fake, env...)
+	s.alone = startQuickstart(t, nil, env...)
 	s.private = startQuickstart(t, s.fake, append(env, "WECOM_SCOPE=snsapi_privateinfo")...)
 	s.panel = s.serve(server, func(o *wecom.Options) { o.LoginPanel, o.AppName, o.Contact = true, brand.app, brand.contact }, (*wecom.Middleware).Routes)
 	s.choice = s.serve(server, func(o *wecom.Options) { o.AppName, o.Contact = brand.app, brand.contact }, func(m *wecom.Middleware) http.Handler {
@@ -99,6 +101,10 @@ var shown = []struct {
 	zh, en string
 	reach  func(s *stage, p *page) int64
 }{
+	{"quickstart-story", 200, "你好，张三", "Hello, 张三", func(s *stage, p *page) int64 {
+		p.open(s.alone + deepLink)
+		return p.pick("zhangsan")
+	}},
 	{"quickstart", 200, "已通过企业微信登录", "signed in with WeCom", func(s *stage, p *page) int64 {
 		p.open(s.site + deepLink)
 		return p.pick("zhangsan")
@@ -216,7 +222,12 @@ var shown = []struct {
 	{"choose", 401, "选择", "Choose how to sign in", func(s *stage, p *page) int64 { return p.open(s.choice + "/") }},
 	{"not-found", 404, "页面不存在", "not found", func(s *stage, p *page) int64 { return p.open(s.strict + "/nowhere") }},
 
-	{"fake-index", 200, "模拟企业微信正在运行", "is running", func(s *stage, p *page) int64 { return p.open(s.wecom + "/") }},
+	{"fake-index", 200, "离职", "leaves the company", func(s *stage, p *page) int64 {
+		p.open(s.site + deepLink)
+		p.pick("zhangsan")
+		return p.open(s.wecom + "/")
+	}},
+	{"fake-story", 200, "刚才发生了什么", "What just happened", func(s *stage, p *page) int64 { return p.open(s.wecom + "/story") }},
 	{"fake-web-login", 200, "由谁扫码", "Who scans it", func(s *stage, p *page) int64 { return p.open(s.site + deepLink) }},
 	{"fake-in-app", 200, "谁在用这台手机", "Whose phone", func(s *stage, p *page) int64 {
 		return inApp(s, p, func() int64 { return p.open(s.site + deepLink) })

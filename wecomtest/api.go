@@ -111,7 +111,11 @@ func (f *Fake) api(path string, r *http.Request) *answer {
 	if code, failed := v.(errcode); failed {
 		v = c.failure(f, code, "", callerIP(r))
 	}
-	return c.platform.answer(path, v)
+	a := c.platform.answer(path, v)
+	if r.Host != apiHost && r.Host != wxHost { // a server: it has the pictures, too
+		a.body = bytes.ReplaceAll(a.body, []byte("https://"+pictureHost+picturePath), []byte("http://"+r.Host+picturePath))
+	}
+	return a
 }
 
 // platformOf tells Weixin's API from WeCom's: by the host, or where both stand under one name, by

@@ -98,6 +98,7 @@ func (f *Fake) issue(k Code, who somebody, fields []string) *code {
 	issued := &code{k, who, fields}
 	f.codes[k.Value] = issued
 	f.issued = append(f.issued, issued)
+	f.note(entry{kind: "code", who: issued.Who, name: who.name, where: hostOf(k.RedirectURI)})
 	if len(f.issued) > keepCodes { // a demo may run for weeks
 		delete(f.codes, f.issued[0].Value)
 		delete(f.sent, f.issued[0].Value)

@@ -332,6 +332,10 @@ func (f *Fake) deliver(q *eventQueue) {
 		d := f.deliverOne(q, message, faults)
 		f.mu.Lock()
 		f.deliveries = append(f.deliveries, d)
+		if len(f.deliveries) > keepCodes {
+			f.deliveries = f.deliveries[1:]
+		}
+		f.note(entry{kind: "event", what: eventName(message), where: hostOf(q.URL), status: d.Status})
 		f.mu.Unlock()
 	}
 }

@@ -48,6 +48,11 @@ type Fake struct {
 	weixin   weixin
 	browsers int
 
+	journal []entry // the last ones
+	mishap  string  // the key of mishaps that the console switched on
+	gone    []*Member
+	changed func() // called when the console changed the directory; may be nil
+
 	events        []*eventQueue
 	eventFaults   EventFaults
 	eventsPosted  int
@@ -164,7 +169,7 @@ func New() *Fake {
 		m.Mobile = "1380000000" + string(rune('1'+n))
 		m.Email = m.UserID + "@mail.example.net"
 		m.BizMail = m.UserID + "@corp.example.com"
-		m.Avatar = "https://wework.qpic.cn/wwpic/fake_" + m.UserID + "/0"
+		m.Avatar = "https://" + pictureHost + picturePath + m.UserID + "/0"
 		m.QRCode = "https://open.work.weixin.qq.com/wwopen/userQRCode?vcode=fake_" + m.UserID
 		m.Address = "广州市海珠区新港中路"
 		f.AddMember(m)

@@ -120,6 +120,9 @@ func (f *Fake) arrive(path string, r *http.Request) Fault {
 	if api || r.Method == http.MethodGet {
 		f.calls[path]++
 	}
+	if page := pageAt[path]; !api && page.host != "" && path != panelPath && r.Method == http.MethodGet {
+		f.note(entry{kind: "page", what: path, where: hostOf(r.URL.Query().Get("redirect_uri"))})
+	}
 	var x Fault
 	if queue := f.script[path]; len(queue) > 0 {
 		x = queue[0]

@@ -467,7 +467,7 @@ type view struct {
 	Lang       string
 	Product    string // 企业微信 or 微信
 	Corp, App  string
-	Data       any
+	Data, Part any
 	Code       string
 	Text       string
 	RedirectTo string
@@ -527,39 +527,5 @@ func (v *visit) render(status int, name string, w view) *answer {
 	a.header.Set("Cache-Control", "no-store")
 	a.header.Set("X-Content-Type-Options", "nosniff")
 	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; script-src "+frameHash)
-	return a
-}
-
-// index is the page at the root of a [Server]: what to point a client at, and
-// buttons by which those who signed in leave the company.
-func (f *Fake) index(r *http.Request) *answer {
-	if r.Method == http.MethodPost {
-		return f.leaves(r)
-	}
-	v := &visit{f: f, r: r, lang: language(r)}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	v.corp, v.app = f.corps[demoCorp], f.app()
-	var signedIn []*Member
-	for _, m := range v.corp.members {
-		if slices.ContainsFunc(f.issued, func(c *code) bool { return c.Used && c.CorpID == demoCorp && c.Who == m.UserID }) {
-			signedIn = append(signedIn, m)
-		}
-	}
-	return v.show("index", map[string]any{
-		"CorpID": demoCorp, "AgentID": v.app.AgentID, "Secret": v.app.Secret, "Base": "http://" + r.Host,
-		"Website": demoWebsite, "Account": demoAccount, "WeixinSecret": f.weixin.apps[demoWebsite].Secret, "SignedIn": signedIn,
-	})
-}
-
-// leaves removes a member. The answer comes when the event receivers know.
-func (f *Fake) leaves(r *http.Request) *answer {
-	if http.NewCrossOriginProtection().Check(r) != nil {
-		return textAnswer(http.StatusForbidden, "403")
-	}
-	f.RemoveMember(r.PostFormValue("leaves"))
-	_ = f.AwaitEvents(r.Context()) // the browser has gone
-	a := newAnswer(http.StatusSeeOther, "text/plain; charset=utf-8", nil)
-	a.header.Set("Location", "/")
 	return a
 }

@@ -2,9 +2,7 @@ package wecomtest
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"html/template"
 	"net/http"
 )
@@ -25,10 +23,7 @@ var (
 	//go:embed frame.js
 	frameJS string
 
-	frameHash = func() string {
-		sum := sha256.Sum256([]byte(frameJS))
-		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	}()
+	frameHash = scriptHash(frameJS)
 )
 
 // told is what the frame's script is given.

@@ -54,11 +54,17 @@ func textAnswer(status int, text string) *answer {
 // respond is the whole life of a request: count it, let its fault show, process it. The error is
 // errDropped, errRefused or that of the request's context.
 func (f *Fake) respond(r *http.Request) (*answer, error) {
-	path := r.URL.Path
-	if !f.serves(r.Host, path) {
-		return textAnswer(http.StatusNotFound, "The fake WeCom has nothing at "+path), nil
+	if !f.serves(r.Host, r.URL.Path) {
+		return textAnswer(http.StatusNotFound, "The fake WeCom has nothing at "+r.URL.Path), nil
 	}
-	x := f.arrive(path, r)
+	a, err := f.meet(f.arrive(r.URL.Path, r), r)
+	f.answered(r, a, err)
+	return a, err
+}
+
+// meet processes a request that meets a fault.
+func (f *Fake) meet(x Fault, r *http.Request) (*answer, error) {
+	path := r.URL.Path
 	if x.OnCall != nil {
 		x.OnCall(r)
 	}
@@ -98,7 +104,6 @@ var pageAt = map[string]struct {
 	webPath:   {webHost, (*Fake).page},
 	qrPath:    {inAppHost, (*Fake).page},
 	panelPath: {cdnHost, func(_ *Fake, r *http.Request) *answer { return panelScript(r) }},
-	"/":       {"", (*Fake).index},
 }
 
 // serves reports whether something stands at path of this host: Tencent's own names serve their
@@ -115,8 +120,10 @@ func (f *Fake) serves(host, path string) bool {
 		return api
 	case inAppHost, webHost, cdnHost:
 		return page.host == host
+	case pictureHost:
+		return isPicture(path)
 	}
-	return api || known
+	return api || known || isConsole(path) || isPicture(path)
 }
 
 // isAPI tells the server API from the pages; f.mu is held.
@@ -127,6 +134,12 @@ func (f *Fake) isAPI(path string) bool {
 func (f *Fake) process(path string, r *http.Request) *answer {
 	if page, ok := pageAt[path]; ok {
 		return page.show(f, r)
+	}
+	if isConsole(path) {
+		return f.console(r)
+	}
+	if isPicture(path) {
+		return f.picture(r)
 	}
 	return f.api(path, r)
 }

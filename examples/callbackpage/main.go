@@ -20,7 +20,7 @@ import (
 var files embed.FS
 
 func main() {
-	log.Fatal(demo.WeCom(func(o wecom.Options) (http.Handler, error) {
+	log.Fatal(demo.WeCom(func(o wecom.Options, _ string) (http.Handler, error) {
 		auth, err := wecom.New(o)
 		if err != nil {
 			return nil, err

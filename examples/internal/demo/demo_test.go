@@ -13,7 +13,7 @@ import (
 func TestTheFakeStaysOnThisMachine(t *testing.T) {
 	run := func(addr string) error {
 		t.Setenv("ADDR", addr)
-		return demo.WeCom(func(o wecom.Options) (http.Handler, error) {
+		return demo.WeCom(func(o wecom.Options, _ string) (http.Handler, error) {
 			_, err := wecom.New(o)
 			return nil, err
 		})
