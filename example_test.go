@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/envoptions"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -16,13 +17,18 @@ import (
 // and a scripted browser in the place of people.
 func Example() {
 	fake := wecomtest.New()
-	auth, err := wecom.New(wecom.Options{
-		CorpID:      fake.CorpID(),
-		AgentID:     fake.AgentID(),
-		Secret:      wecom.NewSecret(fake.Secret()),
-		CallbackURL: "https://app.example.com/wecom/callback",
-		Transport:   fake.Transport(),
-	})
+	variables := func(name string) string {
+		return map[string]string{
+			"WECOM_CORP_ID": fake.CorpID(), "WECOM_AGENT_ID": fake.AgentID(), "WECOM_SECRET": fake.Secret(),
+			"WECOM_CALLBACK_URL": "https://app.example.com/wecom/callback",
+		}[name]
+	}
+	options, err := envoptions.All().Read(variables)
+	if err != nil {
+		log.Fatal(err)
+	}
+	options.Transport = fake.Transport()
+	auth, err := wecom.New(options)
 	if err != nil {
 		log.Fatal(err) // everything that is wrong, at once
 	}

@@ -142,11 +142,10 @@ func (f *Fake) SetContacts(data []byte) error {
 	if err := errors.Join(mistakes...); err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer f.directoryChange(nil)()
-	now := f.corps[demoCorp]
-	now.departments, now.members, now.tags = c.departments, c.members, c.tags
+	f.edit(nil, func() {
+		now := f.corps[demoCorp]
+		now.departments, now.members, now.tags = c.departments, c.members, c.tags
+	})
 	return nil
 }
 
