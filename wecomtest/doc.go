@@ -25,8 +25,11 @@
 //
 // [Fake.Transport] and [Fake.Client] answer at WeCom's production host names, so the client under
 // test needs no configuration. [Fake.Start] serves the same on a loopback port for programs in any
-// language; its root page shows how to configure them, and [Server.Options] configures an
-// application for a real browser. [Fake.IssueCode] makes a code without a browser.
+// language; its root page shows how to configure them, who is signed in where and which calls came
+// in, and has buttons for faults and for people who leave. [Server.Options] configures an
+// application for a real browser. [Fake.SetContacts] reads departments, members and tags from JSON,
+// spelled as WeCom's API answers. [Fake.IssueCode] makes a code without a browser. The program
+// cmd/fake-wecom is such a server.
 //
 // The answers are WeCom's. Application errors have status 200 and an errcode; errmsg contains a
 // hint, the caller's address and a link. A code works once, for five minutes and for one app. An
