@@ -134,6 +134,27 @@ func TestQuickstartLeaver(t *testing.T) {
 	assert.NotContains(t, p.text(), "zhangsan")
 }
 
+// The button ends this person's sessions in every browser, and nobody else's.
+func TestQuickstartSignsOutEverywhere(t *testing.T) {
+	site := startQuickstart(t, nil)
+	here, there, other := newPage(t, "zh-CN"), newPage(t, "zh-CN"), newPage(t, "en-US")
+	for _, p := range []*page{here, there, other} {
+		require.EqualValues(t, 200, p.open(site+"/"))
+		who := "zhangsan"
+		if p == other {
+			who = "lisi"
+		}
+		require.EqualValues(t, 200, p.pick(who))
+	}
+	assert.Contains(t, here.text(), "你好，张三")
+	assert.Contains(t, other.text(), "Hello, 李四")
+	require.EqualValues(t, 200, here.click(`form[action="/sign-out-everywhere"] button`))
+	assert.Equal(t, site+"/wecom/signed-out", here.href())
+	assert.Empty(t, here.signedInAs())
+	assert.Empty(t, there.signedInAs())
+	assert.Equal(t, "lisi", other.signedInAs())
+}
+
 func TestQuickstartInsideWeCom(t *testing.T) {
 	site := startQuickstart(t, nil)
 	p := newPage(t, "")
