@@ -25,6 +25,7 @@ import (
 const (
 	storyPath   = "/story"
 	keepEntries = 100
+	tellEntries = 8 // in the story, which has little room
 	maxKept     = 1 << 14 // bytes of an answer whose errcode is of interest
 )
 
@@ -173,6 +174,8 @@ func (f *Fake) console(r *http.Request) *answer {
 	lines := f.lines()
 	if name == "index" {
 		slices.Reverse(lines)
+	} else {
+		lines = lines[max(0, len(lines)-tellEntries):]
 	}
 	base := "http://" + r.Host
 	a := v.show(name, map[string]any{

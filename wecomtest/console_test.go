@@ -146,7 +146,8 @@ func TestConsoleStory(t *testing.T) {
 	for range 300 {
 		press(t, fake, "tokens", "kill")
 	}
-	assert.Len(t, tale(story()), 100)
+	assert.Len(t, tale(story()), 8)
+	assert.Len(t, tale(console(fake, "GET", consoleURL, nil).Body.String()), 100)
 }
 
 // A program of any language says in the console where it wants its events.
