@@ -148,7 +148,7 @@ func TestQuickstartSignsOutEverywhere(t *testing.T) {
 	}
 	assert.Contains(t, here.text(), "你好，张三")
 	assert.Contains(t, other.text(), "Hello, 李四")
-	require.EqualValues(t, 200, here.click(`form[action="/sign-out-everywhere"] button`))
+	require.EqualValues(t, 200, here.click(`form[action="/wecom/logout?everywhere=1"] button`))
 	assert.Equal(t, site+"/wecom/signed-out", here.href())
 	assert.Empty(t, there.signedInAs())
 	assert.Equal(t, "lisi", other.signedInAs())

@@ -25,7 +25,7 @@ import (
 const (
 	storyPath   = "/story"
 	keepEntries = 100
-	tellEntries = 8 // in the story, which has little room
+	tellEntries = 8       // in the story, which has little room
 	maxKept     = 1 << 14 // bytes of an answer whose errcode is of interest
 )
 

@@ -1,7 +1,6 @@
-// Quickstart is a small site behind WeCom's sign-in: it greets whoever signed in, and
-// can sign them out everywhere. Without configuration it brings a fake WeCom along, so that
-// the whole sign-in can be tried offline; with WECOM_CORP_ID, WECOM_AGENT_ID and
-// WECOM_SECRET set it talks to the real one.
+// Quickstart is a small site behind WeCom's sign-in. Without configuration it brings a fake
+// WeCom along, so that the whole sign-in can be tried offline; with WECOM_CORP_ID,
+// WECOM_AGENT_ID and WECOM_SECRET set it talks to the real one.
 //
 //	go run ./examples/quickstart
 //
@@ -34,7 +33,6 @@ func main() { log.Fatal(demo.WeCom(newSite)) }
 
 // A site is what runs for people who are signed in.
 type site struct {
-	auth  *wecom.Middleware
 	story string // the fake WeCom's page that tells what happened, for a frame beside ours
 }
 
@@ -46,7 +44,7 @@ func newSite(o wecom.Options, story string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages := auth.Handler(&site{auth, story})
+	pages := auth.Handler(&site{story})
 	if os.Getenv("WECOM_EVENT_TOKEN") == "" {
 		return pages, nil
 	}
@@ -73,8 +71,6 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, _ := wecom.FromContext(r.Context())
 	w.Header().Set("Cache-Control", "no-store")
 	switch {
-	case r.Method == http.MethodPost && r.URL.Path == "/sign-out-everywhere":
-		s.signOutEverywhere(w, r, id)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
@@ -88,21 +84,6 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"Chinese": !strings.HasPrefix(r.Header.Get("Accept-Language"), "en"),
 		})
 	}
-}
-
-// signOutEverywhere ends every session of this person, in all browsers. The check keeps other
-// sites from pressing the button.
-func (s *site) signOutEverywhere(w http.ResponseWriter, r *http.Request, id wecom.Identity) {
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		http.Error(w, "403 forbidden", http.StatusForbidden)
-		return
-	}
-	if err := s.auth.Revoke(r.Context(), id); err != nil {
-		log.Print(err)
-		http.Error(w, "503 please try again", http.StatusServiceUnavailable)
-		return
-	}
-	http.Redirect(w, r, "/wecom/signed-out", http.StatusSeeOther)
 }
 
 //go:embed page.html
