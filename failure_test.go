@@ -299,6 +299,10 @@ func TestLoginRequiredSays(t *testing.T) {
 	var said struct{ Message string }
 	require.NoError(t, w.browser().Fetch("GET", "/api", "").JSON(&said))
 	assert.Equal(t, "You are not signed in, or your session has ended. Please sign in to continue.", said.Message)
+
+	assert.NotContains(t, w.logs.String(), "level=WARN")
+	require.NoError(t, w.browser().Fetch("GET", "/events?msg_signature=x&echostr=y", "").JSON(&said))
+	assert.Regexp(t, `level=WARN .*an events receiver that stands behind the sign-in`, w.logs.String())
 }
 
 // "Try again" leads to the page that was refused.

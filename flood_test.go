@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/wecomtest"
@@ -62,28 +61,6 @@ func TestT25_F27_AnonymousRequestsStoreNothing(t *testing.T) {
 			assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+5)
 		})
 	}
-}
-
-// F28: failing sign-ins leave nothing behind either.
-func TestF28_FailingSignIns(t *testing.T) {
-	w := newWorld(t)
-	w.fake.Always("auth/getuserinfo", wecomtest.Fault{Status: 500})
-	try := func(n int) {
-		for range n {
-			r := request("GET", "/")
-			start := do(w.app, r)
-			r = request("GET", "/wecom/callback?code="+w.made()+"&state="+stateOf(t, start.Header().Get("Location")))
-			with(r, start.Result().Cookies())
-			r.RemoteAddr = "192.0.2.1:1"
-			require.Contains(t, []int{503, 429}, do(w.app, r).Code)
-		}
-	}
-	try(20)
-	goroutines, before := runtime.NumGoroutine(), heap()
-	try(2000)
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+5)
-	assert.Less(t, heap()-before, int64(8<<20))
-	assert.LessOrEqual(t, w.exchanges(), 300)
 }
 
 func heap() int64 {

@@ -96,6 +96,7 @@ func TestUserReadsEveryShape(t *testing.T) {
 		"a status that is no status":       {`{"errcode":0,"userid":"zhangsan","status":4294967297}`, wecom.Member{UserID: "zhangsan", Status: math.MaxInt32}},
 		"an emoji of several runes":        {`{"errcode":0,"userid":"zhangsan","name":"👩‍💻"}`, wecom.Member{UserID: "zhangsan", Name: "👩‍💻"}},
 		"a mailbox that nobody can match":  {`{"errcode":0,"userid":"zhangsan","biz_mail":"a@b\u200b.com"}`, wecom.Member{UserID: "zhangsan"}},
+		"an endless mailbox":               {`{"errcode":0,"userid":"zhangsan","email":"` + strings.Repeat("x", 2000) + `"}`, wecom.Member{UserID: "zhangsan"}},
 		"an endless name":                  {`{"errcode":0,"userid":"zhangsan","name":"` + strings.Repeat("x", 2000) + `"}`, wecom.Member{UserID: "zhangsan"}},
 		"the id in another spelling":       {`{"errcode":0,"userid":"ZHANGSAN"}`, wecom.Member{UserID: "ZHANGSAN"}},
 		"fields that nobody has heard of":  {`{"errcode":0,"userid":"zhangsan","future":{"a":[{"b":1}]}}`, wecom.Member{UserID: "zhangsan"}},

@@ -548,6 +548,10 @@ func TestOptional(t *testing.T) {
 		assert.Equal(t, "Cookie", res.Header().Get("Vary"))
 		assert.Empty(t, res.Header()["Set-Cookie"])
 	}
+	varied := httptest.NewRecorder()
+	varied.Header().Set("Vary", "Origin")
+	h.ServeHTTP(varied, request("GET", "/page"))
+	assert.Equal(t, []string{"Origin", "Cookie"}, varied.Header()["Vary"])
 	b := w.fake.Browser(site, h).SignInAs("lisi")
 	assert.Equal(t, `hello "" false /page`, b.Get("/page").Body)
 	assert.Equal(t, `hello "lisi" true /page`, b.Get("/wecom/login?return_to=/page").Body)
@@ -588,6 +592,8 @@ func TestZeroMiddleware(t *testing.T) {
 	assert.NotPanics(t, func() { _ = m.LoginURL("/x") })
 	assert.Error(t, m.Revoke(t.Context(), wecom.Identity{UserID: "x"}))
 	assert.Error(t, m.RevokeAll(t.Context()))
+	assert.Error(t, m.DirectoryChanged(t.Context()))
+	assert.Zero(t, m.App())
 }
 
 func TestDomainProof(t *testing.T) {

@@ -107,6 +107,8 @@ func TestOptions(t *testing.T) {
 		{"plain http on localhost", func(o *wecom.Options) { o.CallbackURL = "http://localhost:8080/wecom/callback" }, nil},
 		{"a host that only begins like loopback", func(o *wecom.Options) { o.CallbackURL = "http://127.0.0.1.example.com/wecom/callback" }, []string{"plain http"}},
 		{"callback with a query", func(o *wecom.Options) { o.CallbackURL += "?next=/" }, []string{"scheme, host and path"}},
+		{"callback with a question mark", func(o *wecom.Options) { o.CallbackURL += "?" }, []string{"scheme, host and path"}},
+		{"JSSDK without an agent id", func(o *wecom.Options) { o.JSSDK, o.AgentID, o.Page = true, "", wecom.PageInApp }, []string{"JSSDK needs AgentID"}},
 		{"callback with a fragment", func(o *wecom.Options) { o.CallbackURL += "#x" }, []string{"scheme, host and path"}},
 		{"callback with a user", func(o *wecom.Options) { o.CallbackURL = "https://u:p@app.example.com/wecom/callback" }, []string{"scheme, host and path"}},
 		{"callback with the default port", func(o *wecom.Options) { o.CallbackURL = "https://app.example.com:443/wecom/callback" }, []string{"default port"}},

@@ -757,6 +757,35 @@ func TestRecheckWithDepartments(t *testing.T) {
 	})
 }
 
+// What package allow knows of departments counts for five minutes, or until a replica says
+// that they changed.
+func TestDirectoryChanged(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"here": false, "on another replica": true} {
+		t.Run(name, bubble(func(t *testing.T) {
+			store := newTestStore()
+			w := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
+			says := w.auth
+			if elsewhere {
+				o := w.fake.Options(site + "/wecom/callback")
+				o.SessionStore = store
+				says = must(wecom.New(o))
+			}
+			w.app = w.auth.Handler(w.auth.Require(allow.Departments(2))(hello()))
+			b := w.signedIn("zhangsan")
+			m, _ := w.fake.Member("zhangsan")
+			m.Departments = []int64{3}
+			w.fake.AddMember(m)
+			time.Sleep(time.Minute)
+			require.Equal(t, 200, b.Get("/").Status, "remembered")
+			require.NoError(t, says.DirectoryChanged(t.Context()))
+			if elsewhere {
+				time.Sleep(time.Second)
+			}
+			assert.Equal(t, 403, b.Get("/").Status)
+		}))
+	}
+}
+
 // A session may come from a replica whose clock is ahead, or from before the clock was set back.
 func TestF20_RecheckWhateverTheClock(t *testing.T) {
 	store := newTestStore()

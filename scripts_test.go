@@ -562,6 +562,18 @@ func TestScriptSignInFailures(t *testing.T) {
 	}
 }
 
+// Two pages of one browser begin while nobody is signed in: the second sign-in does not end what
+// the first one loads.
+func TestT7_AScriptDoesNotEndAnothersSession(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	first, second := w.mint(b), w.mint(b)
+	require.Equal(t, 200, handIn(b, w.code("zhangsan"), first.State).Status)
+	loading := b.Cookies("/")
+	require.Equal(t, 200, handIn(b, w.code("zhangsan"), second.State).Status)
+	assert.Equal(t, 200, do(w.app, with(request("GET", "/"), loading)).Code)
+}
+
 // brokenStore is a database that takes no rows.
 func brokenStore() *testStore {
 	store := newTestStore()

@@ -241,6 +241,10 @@ func TestT10_Cookies(t *testing.T) {
 			assert.NotEqual(t, 200, do(w.app, r).Code)
 		}
 	})
+	t.Run("https on another port has the prefix", func(t *testing.T) {
+		m := fixed(t, func(o *wecom.Options) { o.CallbackURL = site + ":8443/wecom/callback" })
+		assert.Regexp(t, `^__Host-wecom-`, codeSession(t, m.Handler(hello()), "zhangsan").Name)
+	})
 	t.Run("http on loopback has no prefix", func(t *testing.T) {
 		w := newWorld(t, func(o *wecom.Options) { o.CallbackURL = "http://127.0.0.1:8080/wecom/callback" })
 		b := w.fake.Browser("http://127.0.0.1:8080", w.app).SignInAs("zhangsan")
