@@ -85,6 +85,7 @@ func TestT28_RequestShapes(t *testing.T) {
 
 		{"prefetch", "GET", []string{html, "Sec-Purpose: prefetch", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, refused},
 		{"prerender", "GET", []string{html, "Sec-Purpose: prefetch;prerender", "Sec-Fetch-Mode: navigate"}, refused},
+		{"a prefetch in capitals", "GET", []string{html, "Purpose: PREFETCH"}, refused},
 		{"an old prefetch", "GET", []string{html, "Purpose: prefetch"}, refused},
 		{"Firefox's old prefetch", "GET", []string{html, "X-Moz: prefetch"}, refused},
 		{"Safari's preview", "GET", []string{html, "X-Purpose: preview"}, refused},

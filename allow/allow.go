@@ -82,9 +82,7 @@ func Not(a wecom.Authorizer) wecom.Authorizer {
 func Users(ids ...string) wecom.Authorizer {
 	listed := make(map[string]bool, len(ids))
 	for _, id := range ids {
-		if isMember(wecom.Identity{UserID: id}) {
-			listed[fold(id)] = true
-		}
+		listed[fold(id)] = true
 	}
 	return func(_ context.Context, _ *wecom.Client, id wecom.Identity) (bool, error) {
 		return isMember(id) && listed[fold(id.UserID)], nil

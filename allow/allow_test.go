@@ -253,6 +253,10 @@ func TestAnswersCount(t *testing.T) {
 		assert.True(t, ask(session), "what was said counts for five minutes")
 		assert.False(t, ask(member("ZhangSan")), "but not at a sign-in")
 		assert.False(t, ask(session), "and the newer answer replaces it")
+		_, another := newClient(t)
+		ok, err := active(t.Context(), another, session)
+		require.NoError(t, err)
+		assert.True(t, ok, "what one client was told is nothing to another")
 		assert.Equal(t, 2, fake.Calls("user/get"))
 
 		m, _ := fake.Member("zhangsan")

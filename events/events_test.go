@@ -253,6 +253,18 @@ func TestSessionsEnd(t *testing.T) {
 			m.Departments, m.MainDepartment = []int64{2}, 2
 			f.AddMember(m)
 		}, true},
+		{"resigned, told by contact sync", true, func(f *wecomtest.Fake) {
+			f.Always("user/get", wecomtest.Fault{Body: []byte(`{"errcode":0,"userid":"wangwu","status":5}`)})
+			m, _ := f.Member("wangwu")
+			m.Departments, m.MainDepartment = []int64{2}, 2
+			f.AddMember(m)
+		}, false},
+		{"changed while WeCom refuses to look them up", true, func(f *wecomtest.Fake) {
+			f.Always("user/get", wecomtest.Fault{ErrCode: 48002})
+			m, _ := f.Member("wangwu")
+			m.Departments, m.MainDepartment = []int64{2}, 2
+			f.AddMember(m)
+		}, true},
 		{"somebody else left", false, func(f *wecomtest.Fake) { f.RemoveMember("zhangsan") }, true},
 	} {
 		t.Run(tt.desc, func(t *testing.T) {

@@ -220,6 +220,12 @@ func TestIdentity(t *testing.T) {
 	assert.Equal(t, userValue, kept.AccessToken.Reveal())
 }
 
+func TestT17_RefreshOfSomebodyElse(t *testing.T) {
+	api := says(map[string][]string{"/sns/oauth2/refresh_token": {rawGrant}})
+	_, err := website(t, options(api)).Refresh(t.Context(), weixin.UserToken{OpenID: "o-somebody-else", RefreshToken: wecom.NewSecret("r")})
+	assert.ErrorContains(t, err, "another person")
+}
+
 func TestAProfileThatFailsStopsNobody(t *testing.T) {
 	for _, answer := range []string{
 		refusal(48001, "api unauthorized"), "lost", "<html>", `{"openid":"o-somebody-else","nickname":"x"}`, `{"openid":"o6_bmjrPTlm6_2sgVt7hMZOPfL2M","nickname":7}`,

@@ -67,6 +67,21 @@ func TestSent(t *testing.T) {
 	assert.Equal(t, "answer", string(body))
 }
 
+// HTTP/2 has rules of its own for sending a request again.
+func TestF6_HTTP1Alone(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Proto)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	rt := upstream.NewTransport()
+	rt.TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	body, err := upstream.Do(t.Context(), rt, upstream.Request{Method: "GET", URL: server.URL})
+	require.NoError(t, err)
+	assert.Equal(t, "HTTP/1.1", string(body))
+}
+
 // Plain http stays on this machine, whatever the spelling of its name: a proxy would see the secrets.
 func TestT31_NoProxyForPlainHTTP(t *testing.T) {
 	const env = "http://192.0.2.1:3128"
