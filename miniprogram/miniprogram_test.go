@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/stretchr/testify/assert"
@@ -311,6 +312,10 @@ func TestFaults(t *testing.T) {
 
 // Made-up codes are limited per client, as on the website.
 func TestFailedCodesAreLimited(t *testing.T) {
+	synctest.Test(t, failedCodesAreLimited) // a failure is forgiven every 12 seconds
+}
+
+func failedCodesAreLimited(t *testing.T) {
 	w := newWorld(t)
 	for i := range 130 {
 		w.send(fmt.Sprint("made-up-", i), "")
