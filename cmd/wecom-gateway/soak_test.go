@@ -157,6 +157,7 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("%.0f requests a second; %d in flight at the kill", float64(s.requests.Load())/took.Seconds(), inFlight)
 	assert.Empty(t, s.lost[:min(len(s.lost), 20)], "%d are lost", len(s.lost))
+	assert.Empty(t, s.late[:min(len(s.late), 20)], "%d are refused though the store is there", len(s.late))
 	assert.Empty(t, s.wrong[:min(len(s.wrong), 20)], "%d answers are wrong", len(s.wrong))
 }
 
@@ -177,10 +178,10 @@ type soak struct {
 	away               atomic.Bool  // the store is
 	back               atomic.Int64 // when it was last
 
-	mu          sync.Mutex
-	counts      map[string]int
-	lost, wrong []string
-	revoked     map[string]span // people, "" for everybody
+	mu                sync.Mutex
+	counts            map[string]int
+	lost, late, wrong []string
+	revoked           map[string]span // people, "" for everybody
 }
 
 // A span is the time that something took.
@@ -351,6 +352,9 @@ func (s *soak) send(jar http.CookieJar, method, path string, header http.Header)
 		return nil, ""
 	case res.StatusCode == http.StatusServiceUnavailable && (s.away.Load() || began.UnixNano() < s.back.Load()):
 		s.add("told that the store is away")
+		return nil, ""
+	case res.StatusCode == http.StatusServiceUnavailable: // the store answered too late, as on a busy machine
+		s.note(&s.late, "at %.1f h, %s %s: %s", s.hours(), method, path, text)
 		return nil, ""
 	case res.StatusCode >= 500:
 		s.note(&s.lost, "at %.1f h, %s %s: %s", s.hours(), method, path, res.Status)
