@@ -76,6 +76,8 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	var do actions
 	if do.revoke = len(args) > 0 && args[0] == "revoke"; do.revoke {
 		args = args[1:]
+	} else if len(args) == 1 && args[0] == "version" {
+		return s, actions{version: true}, nil
 	}
 	flags := flag.NewFlagSet("wecom-gateway", flag.ContinueOnError)
 	flags.SetOutput(stderr)

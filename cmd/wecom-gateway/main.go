@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	_ "time/tzdata" // an image without files has no time zones
 
 	"github.com/wecomauth/wecom"
 )
@@ -209,20 +211,20 @@ func (c *connections) unused(ctx context.Context, while time.Duration) {
 	}
 }
 
-// version is the module's version, or the commit that was built.
+// version is the module's version, the commit that was built and Go's version.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "devel"
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v += " " + s.Value
-			}
+	v := "wecom-gateway " + cmp.Or(info.Main.Version, "(devel)")
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v += " commit " + s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			v += " with changes"
 		}
 	}
-	return "wecom-gateway " + v + " " + info.GoVersion
+	return v + " " + info.GoVersion
 }

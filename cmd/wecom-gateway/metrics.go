@@ -47,6 +47,16 @@ func newMetrics() *metrics {
 	}
 	m.registry.MustRegister(m.starts, m.signIns, m.signInTime, m.signOuts, m.removed, m.refused, m.requests, m.requestTime, m.upstreamErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// A series that begins with 1 shows Prometheus no increase: what the alerts ask for begins with 0.
+	m.starts.WithLabelValues("first")
+	m.starts.WithLabelValues("restart")
+	m.signIns.WithLabelValues("ok", "0")
+	m.removed.WithLabelValues("revoked")
+	for _, code := range [...]string{"session_store", "setup_fault", "too_many_attempts", "wecom_unavailable"} {
+		m.refused.WithLabelValues(code, "0")
+	}
+	m.upstreamErrors.WithLabelValues("timeout")
+	m.upstreamErrors.WithLabelValues("unreachable")
 	return m
 }
 

@@ -130,7 +130,12 @@ type gateway struct {
 
 func (w *world) start(more ...string) *gateway {
 	w.t.Helper()
-	g := &gateway{t: w.t, cmd: command(w.env(more...)), done: make(chan struct{})}
+	return w.run(command(w.env(more...)))
+}
+
+func (w *world) run(cmd *exec.Cmd) *gateway {
+	w.t.Helper()
+	g := &gateway{t: w.t, cmd: cmd, done: make(chan struct{})}
 	g.heard = sync.NewCond(&g.mu)
 	stderr, err := g.cmd.StderrPipe()
 	require.NoError(w.t, err)
