@@ -19,8 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/allow"
 	"github.com/wecomauth/wecom/internal/vectors"
 	"github.com/wecomauth/wecom/issuer"
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 // RFC 9700 §4.1, §4.11: nobody is redirected, with a code or an error, to where no client said.
@@ -349,6 +351,86 @@ func TestT26_TokensOfTheRevoked(t *testing.T) {
 	status, _ = w.userinfo(other.AccessToken)
 	assert.Equal(t, 401, status)
 	assert.Equal(t, 400, b.Get(authorizeURL(ask())).Status)
+}
+
+// Who lost a client's tag gets no code, as soon as the middleware knows.
+func TestT41_ClientsOfATag(t *testing.T) {
+	w := newWorld(t, func(o *options) { o.issuer.Clients[0].Authorize = allow.Tags(1) })
+	b := w.signedIn("wangwu")
+	w.code(b)
+	w.fake.AddTag(wecomtest.Tag{ID: 1, Name: "值班", Users: []string{"lisi"}})
+	require.NoError(t, w.auth.DirectoryChanged(t.Context()))
+	assert.Equal(t, "access_denied", answered(t, b.Get(authorizeURL(ask()))).Get("error"))
+
+	w.fake.Always("tag/get", wecomtest.Fault{Status: 500})
+	require.NoError(t, w.auth.DirectoryChanged(t.Context()))
+	assert.Equal(t, "temporarily_unavailable", answered(t, b.Get(authorizeURL(ask()))).Get("error"))
+}
+
+// What a client may not have any more, earlier tokens and codes do not tell it.
+func TestT41_ScopesTakenAway(t *testing.T) {
+	w := newWorld(t)
+	b := w.signedIn("zhangsan")
+	got, code := w.token(form(w.code(b))), w.code(b)
+	less := clients()
+	less[0].Scopes = []string{"email"}
+	require.NoError(t, w.iss.SetClients(less))
+	status, claims := w.userinfo(got.AccessToken)
+	assert.Equal(t, 200, status)
+	assert.NotContains(t, claims, "name")
+	got = w.token(form(code))
+	assert.Equal(t, "openid email", got.Scope)
+	claims, err := w.verify("grafana", got.IDToken)
+	require.NoError(t, err)
+	assert.NotContains(t, claims, "name")
+}
+
+// OpenID Connect Core 1.0 §3.1.2.1: a client that means one person gets no code for another.
+func TestT41_HintOfAnother(t *testing.T) {
+	w := newWorld(t)
+	hint := w.token(form(w.code(w.signedIn("lisi")))).IDToken
+	for name, b := range map[string]*wecomtest.Browser{"signed in": w.signedIn("zhangsan"), "anonymous": w.browser()} {
+		got := answered(t, b.Get(authorizeURL(ask("id_token_hint", hint))))
+		assert.Equal(t, "login_required", got.Get("error"), name)
+		got = answered(t, b.SignInAs("lisi").Get(authorizeURL(ask("id_token_hint", hint))))
+		assert.NotEmpty(t, got.Get("code"), "%s: changes to the other", name)
+		got = answered(t, b.Get(authorizeURL(ask("id_token_hint", hint[:len(hint)-8]))))
+		assert.NotEmpty(t, got.Get("code"), "%s: a hint of a key that is gone says nothing", name)
+	}
+}
+
+// What requests of nobody leave in the store is bounded, and stands in few people's way for a while.
+func TestT35_WaitingRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countingStore{}
+		w := newWorld(t, func(o *options) { o.issuer.Store = store })
+		send := func() int {
+			r := httptest.NewRequest("GET", authorizeURL(ask("prompt", "login"))+"&x="+strings.Repeat("<", 7000), nil)
+			res := httptest.NewRecorder()
+			w.site.ServeHTTP(res, r)
+			return res.Code
+		}
+		require.Equal(t, 303, send())
+		require.Less(t, store.size, 12_000)
+		for range 5000 {
+			send()
+		}
+		assert.Less(t, store.size, 48<<20)
+		assert.Equal(t, 503, send())
+		w.code(w.browser())
+		time.Sleep(11 * time.Minute)
+		assert.Equal(t, 303, send())
+	})
+}
+
+// A countingStore keeps nothing.
+type countingStore struct{ size int }
+
+func (s *countingStore) Find(string) ([]byte, bool, error) { return nil, false, nil }
+func (s *countingStore) Delete(string) error               { return nil }
+func (s *countingStore) Commit(_ string, data []byte, _ time.Time) error {
+	s.size += len(data)
+	return nil
 }
 
 // Access tokens are as they were given, in the header and nowhere else.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wecomauth/wecom"
@@ -127,8 +128,30 @@ func isBase64URL(s string) bool {
 // A waiting request is one that does not fit into a return path, or that wants a
 // sign-in later than Since. It names nobody.
 type waiting struct {
-	Query string
+	Query []byte // as a string, its JSON could be six times as long
 	Since time.Time
+}
+
+// maxWaiting bounds what is put aside in requestLife, in bytes: anybody can ask. Most
+// requests are not put aside, and do not notice when it is spent.
+const maxWaiting = 32 << 20
+
+// A budget counts what this process put aside.
+type budget struct {
+	mu    sync.Mutex
+	began time.Time
+	spent int
+}
+
+// spend reports whether there was enough left for n bytes and a row around them.
+func (b *budget) spend(n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); now.Sub(b.began) > requestLife {
+		b.began, b.spent = now, 0
+	}
+	b.spent += n + 1<<10
+	return b.spent <= maxWaiting
 }
 
 // authorize serves the authorization endpoint.
@@ -191,7 +214,7 @@ func (s *Issuer) readQuery(w http.ResponseWriter, r *http.Request) (query string
 	case !found:
 		return "", since, errRequest
 	}
-	return kept.Query, kept.Since, nil
+	return string(kept.Query), kept.Since, nil
 }
 
 // A step is what follows a request that is in order.
@@ -210,24 +233,31 @@ func (s *Issuer) next(ctx context.Context, in request, id wecom.Identity, since 
 	fresh := !since.IsZero() && !id.AuthenticatedAt.Before(since.Add(-clockSkew))
 	old := slices.Contains(in.prompt, "login") || slices.Contains(in.prompt, "select_account") ||
 		in.maxAge >= 0 && time.Since(id.AuthenticatedAt) > in.maxAge
+	another := s.meansAnother(ctx, in, id, none)
 	switch {
-	case none && (id.Key() == "" || old || !s.hintFits(ctx, in, id)):
+	case none && (id.Key() == "" || old || another):
 		return refuseLogin
-	case old && !fresh:
+	case (old || another) && !fresh:
 		return signInAgain
 	case id.Key() == "":
 		return signIn
+	case another:
+		return refuseLogin
 	}
 	return grantCode
 }
 
-// hintFits says whether the person is the one whom the client means.
-func (s *Issuer) hintFits(ctx context.Context, in request, id wecom.Identity) bool {
+// meansAnother says whether the client asks for somebody else than id. A hint that cannot be
+// read, such as one of a key that is gone, counts only if nobody can be asked.
+func (s *Issuer) meansAnother(ctx context.Context, in request, id wecom.Identity, none bool) bool {
 	if in.hint == "" {
-		return true
+		return false
 	}
 	hint, err := s.readHint(ctx, in.hint)
-	return err == nil && hint.Subject == id.Key()
+	if err != nil {
+		return none
+	}
+	return hint.Subject != id.Key()
 }
 
 // signIn lets the middleware sign somebody in and come back.
@@ -244,8 +274,12 @@ func (s *Issuer) signIn(w http.ResponseWriter, r *http.Request, query string) {
 
 // wait puts the request aside and sends the browser to sign in, or to the request's new address.
 func (s *Issuer) wait(w http.ResponseWriter, r *http.Request, query string, again bool) {
+	if !s.waiting.spend(len(query)) {
+		s.fail(w, r, &wecom.Failure{Status: http.StatusServiceUnavailable, Code: "busy", Err: errors.New("too many requests wait for a sign-in")})
+		return
+	}
 	id := rand.Text()
-	kept := waiting{Query: query}
+	kept := waiting{Query: []byte(query)}
 	if again {
 		kept.Since = time.Now()
 	}
@@ -270,13 +304,15 @@ type code struct {
 // grant gives the client a code.
 func (s *Issuer) grant(w http.ResponseWriter, r *http.Request, in request, id wecom.Identity) {
 	if in.client.Authorize != nil {
-		ok, err := in.client.Authorize(r.Context(), s.auth.Client(), id)
-		if err != nil {
-			s.refused(r, "temporarily_unavailable", http.StatusServiceUnavailable, err, slog.String("client", in.client.ID))
+		// By the middleware, which knows when departments and tags changed, and logs a cause.
+		asked, allowed := &answer{header: http.Header{}}, false
+		s.auth.Require(in.client.Authorize)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { allowed = true })).ServeHTTP(asked, r)
+		switch {
+		case allowed:
+		case asked.status == http.StatusServiceUnavailable:
 			s.sendError(w, r, in, &refusal{"temporarily_unavailable", "it cannot be told whether this person may sign in"})
 			return
-		}
-		if !ok {
+		default:
 			s.sendError(w, r, in, &refusal{"access_denied", "this person may not use this client"})
 			return
 		}

@@ -155,9 +155,11 @@ func (s *Issuer) bearer(r *http.Request) (token accessToken, err error) {
 	if err != nil {
 		return token, err
 	}
-	if !found || !equal(token.Secret, hash(sent)) || !time.Now().Before(token.Expires) || s.client(token.Client) == nil {
+	client := s.client(token.Client)
+	if !found || !equal(token.Secret, hash(sent)) || !time.Now().Before(token.Expires) || client == nil {
 		return token, errToken
 	}
+	token.Scope = client.scope(token.Scope) // what it may have now
 	revoked, err := s.auth.Revoked(r.Context(), token.Identity)
 	if err == nil && revoked {
 		err = errToken

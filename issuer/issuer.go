@@ -23,6 +23,7 @@ type Issuer struct {
 	rows    *rows
 	keys    *keys
 	clients atomic.Pointer[map[string]*Client]
+	waiting budget
 	groups  func(context.Context, wecom.Identity) ([]string, error)
 	email   func(wecom.Identity) string
 

@@ -191,7 +191,7 @@ func (s *Issuer) checkURL() error {
 
 // SetClients replaces all clients, for requests from now on. If one of them is
 // wrong, the error names every mistake and the earlier clients stay. Codes and access tokens of
-// a client that is gone are void.
+// a client that is gone are void; those of one that lost scopes tell less.
 func (s *Issuer) SetClients(clients []Client) error {
 	list := make(map[string]*Client, len(clients))
 	var errs []error

@@ -171,6 +171,7 @@ func (s *Issuer) redeem(ctx context.Context, client *Client, form url.Values) (a
 		return nil, first(err, s.replayed(ctx, client, text), wrong("the code is used"))
 	}
 
+	c.Scope = client.scope(c.Scope) // what it may have now
 	sent := secret()
 	rest := hash(text)
 	life := time.Until(expires)
