@@ -108,7 +108,7 @@ func (g *gateway) verify(raw string) (claims map[string]any) {
 func TestIssuer(t *testing.T) {
 	w := newWorld(t)
 	file := clientsFile(t, grafana)
-	g := w.start("WECOM_ISSUER_CLIENTS="+file, "CLOSED_SECRET=0123456789abcdef", "WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_EMAIL={user_id}@corp.example")
+	g := w.start("WECOM_ISSUER_CLIENTS="+file, "CLOSED_SECRET=a-secret-of-closed", "WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_EMAIL={user_id}@corp.example")
 	c := g.signedIn()
 
 	got, err := g.token(c.authorize("grafana", "https://grafana.example.com/login").Get("code"))
@@ -139,7 +139,7 @@ func TestIssuer(t *testing.T) {
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.wait("the clients were read again")
 	assert.Equal(t, 401, g.userinfo(got.AccessToken), "its client is gone")
-	for _, secret := range []string{clientSecret, "0123456789abcdef", got.AccessToken, got.IDToken} {
+	for _, secret := range []string{clientSecret, "a-secret-of-closed", got.AccessToken, got.IDToken} {
 		assert.NotContains(t, g.log(), secret)
 	}
 
@@ -176,7 +176,7 @@ func TestIssuerMistakes(t *testing.T) {
 
 func TestPrintClient(t *testing.T) {
 	w := newWorld(t)
-	env := w.env("WECOM_ISSUER_CLIENTS="+clientsFile(t, grafana), "CLOSED_SECRET=0123456789abcdef", "WECOM_CALLBACK_URL=https://sso.example.com/wecom/callback")
+	env := w.env("WECOM_ISSUER_CLIENTS="+clientsFile(t, grafana), "CLOSED_SECRET=a-secret-of-closed", "WECOM_CALLBACK_URL=https://sso.example.com/wecom/callback")
 	status, stdout, stderr := runOnce(t, env, "-print-client", "grafana")
 	require.Equal(t, 0, status, stderr)
 	assert.Contains(t, stdout, "auth_url = https://sso.example.com/wecom/authorize")
@@ -230,7 +230,7 @@ func TestT41_Fleet(t *testing.T) {
 			w := newWorld(t)
 			addr := freeAddr(t)
 			env := []string{
-				"WECOM_ISSUER_CLIENTS=" + clientsFile(t, grafana), "CLOSED_SECRET=0123456789abcdef",
+				"WECOM_ISSUER_CLIENTS=" + clientsFile(t, grafana), "CLOSED_SECRET=a-secret-of-closed",
 				"WECOM_SESSION_STORE=" + open(t), "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback",
 			}
 			gs := []*gateway{w.start(append(env, "ADDR="+addr)...)}
