@@ -376,7 +376,7 @@ func TestOnFailureStatusHolds(t *testing.T) {
 
 // A provider's own Failure is answered as it is, and stays the provider's.
 func TestFailureOfAProvider(t *testing.T) {
-	theirs := &wecom.Failure{Status: 451, Code: "elsewhere", Message: "Not in this country."}
+	theirs := &wecom.Failure{Status: 451, Code: "not_allowed", Message: "Not in this country."}
 	m := fixed(t, func(o *wecom.Options) {
 		o.Provider = fixedProvider{identify: func(context.Context, string) (wecom.Identity, error) {
 			return wecom.Identity{}, fmt.Errorf("while signing in: %w", theirs)
@@ -390,5 +390,5 @@ func TestFailureOfAProvider(t *testing.T) {
 		assert.Contains(t, res.Body.String(), "Not in this country.")
 		assert.Contains(t, res.Body.String(), "/wecom/login?return_to=%2Fx")
 	}
-	assert.Equal(t, &wecom.Failure{Status: 451, Code: "elsewhere", Message: "Not in this country."}, theirs)
+	assert.Equal(t, &wecom.Failure{Status: 451, Code: "not_allowed", Message: "Not in this country."}, theirs)
 }

@@ -40,6 +40,15 @@ func TestScriptsAskAProviderForEitherPage(t *testing.T) {
 	assert.Equal(t, "https://idp.example/web?state="+answer["state"], answer["web_url"])
 	assert.NotContains(t, answer, "login_type")
 
+	m = fixed(t, func(o *wecom.Options) { o.Provider = fixedProvider{app: wecom.App{Provider: "p", AppID: "wx1"}} })
+	r = request("POST", "/wecom/attempt")
+	r.Header.Set("Content-Type", "application/json")
+	answer = nil
+	require.NoError(t, json.Unmarshal(do(m.Routes(), r).Body.Bytes(), &answer))
+	assert.Equal(t, "wx1", answer["appid"], "the app is all there is")
+	assert.NotContains(t, answer, "agentid")
+
+	m = fixed(t, func(o *wecom.Options) { o.Provider = fullProvider{} })
 	location := do(m.Routes(), request("GET", "/wecom/login")).Header().Get("Location")
 	assert.True(t, strings.HasPrefix(location, "https://idp.example/?state="), "nobody asks for a page: %s", location)
 }
