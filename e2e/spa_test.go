@@ -598,9 +598,11 @@ func startExample(t *testing.T, name string) string {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	lines := bufio.NewScanner(out)
-	require.True(t, lines.Scan())
-	found := openLine.FindStringSubmatch(lines.Text())
-	require.NotNil(t, found, lines.Text())
-	return found[1]
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if found := openLine.FindStringSubmatch(lines.Text()); found != nil {
+			return found[1]
+		}
+	}
+	require.Fail(t, "the program printed no address")
+	return ""
 }

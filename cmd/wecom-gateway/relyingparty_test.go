@@ -68,7 +68,7 @@ const deepLink = "/d/abc?from=now-6h&var=%E5%BC%A0+x%2Fy"
 func TestOAuth2Proxy(t *testing.T) {
 	program := os.Getenv("OAUTH2_PROXY")
 	if program == "" {
-		t.Skip("SKIPPED SERVICE TEST: OAUTH2_PROXY names no program")
+		t.Skip("OAUTH2_PROXY names no program")
 	}
 	addr := freeAddr(t)
 	w, g := relyingParty(t, addr, "/oauth2/callback")
@@ -153,7 +153,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
 func TestOpenIDClient(t *testing.T) {
 	folder := os.Getenv("OPENID_CLIENT")
 	if folder == "" {
-		t.Skip("SKIPPED SERVICE TEST: OPENID_CLIENT names no folder with the npm package openid-client")
+		t.Skip("OPENID_CLIENT names no folder with the npm package openid-client")
 	}
 	addr, script := freeAddr(t), filepath.Join(t.TempDir(), "rp.mjs")
 	_, g := relyingParty(t, addr, "/cb")
