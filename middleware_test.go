@@ -792,15 +792,6 @@ func newSocket(t testing.TB, h http.Handler) socket {
 	return socket{srv.Listener.Addr().String()}
 }
 
-func (s socket) dial(t testing.TB) net.Conn {
-	t.Helper()
-	conn, err := net.Dial("tcp", s.addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	return conn
-}
-
 // send sends raw on a connection of its own and reads the first answer.
 func (s socket) send(t testing.TB, raw string) rawResponse {
 	t.Helper()

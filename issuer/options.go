@@ -156,7 +156,7 @@ func New(o Options) (*Issuer, error) {
 	case len(o.SigningKeys) > 0:
 		s.keys, err = fixedKeys(o.SigningKeys)
 	case shared && len(key) < 32:
-		err = fmt.Errorf("Key: %d bytes: want at least 32, or SigningKeys", len(key))
+		err = fmt.Errorf("%s: %d bytes: want at least 32, or SigningKeys", "Key", len(key))
 	default:
 		s.keys, err = keptKeys(s.rows, key, shared)
 	}

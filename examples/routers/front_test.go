@@ -1,6 +1,7 @@
 package routers_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,7 +19,7 @@ import (
 // signed in; one that a browser sends is dropped.
 func front(app *fasthttputil.InmemoryListener) http.Handler {
 	return &httputil.ReverseProxy{
-		Transport:     &http.Transport{Dial: func(string, string) (net.Conn, error) { return app.Dial() }},
+		Transport:     &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return app.Dial() }},
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "app", r.In.Host
