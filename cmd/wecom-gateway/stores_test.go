@@ -292,6 +292,9 @@ func TestT24_OpenSessionFileIsRefused(t *testing.T) {
 	assert.Contains(t, stderr, "chmod 600")
 }
 
+// bounded is the two seconds that a session store has, and room for a slow machine: still less than the outages of these tests.
+const bounded = 2700 * time.Millisecond
+
 // outage sends rate requests a second with a session's cookie until stop is closed, and judges each.
 type outage struct {
 	sent, redirects, cookies int
@@ -399,7 +402,7 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects)
 	assert.Zero(t, o.cookies)
-	assert.Less(t, o.p99(), 2100*time.Millisecond)
+	assert.Less(t, o.p99(), bounded)
 	back := time.Now()
 	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
 	t.Logf("%d requests, p99 %s; back after %s", o.sent, o.p99(), time.Since(back))
@@ -419,7 +422,7 @@ func TestPostgresGoesAndComes(t *testing.T) {
 	o := c.outage(t, 50, stop)
 	assert.Empty(t, o.wrong)
 	assert.Zero(t, o.redirects+o.cookies)
-	assert.Less(t, o.p99(), 2100*time.Millisecond)
+	assert.Less(t, o.p99(), bounded)
 	front.set(true)
 	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
 }
@@ -489,7 +492,7 @@ func TestF29_ConnectionsDieSilently(t *testing.T) {
 					time.AfterFunc(outage-3*time.Second, func() { close(stop) })
 					o := c.outage(t, 50, stop)
 					assert.Empty(t, o.wrong)
-					assert.Less(t, o.p99(), 2100*time.Millisecond)
+					assert.Less(t, o.p99(), bounded)
 				} else {
 					<-thawed
 				}
