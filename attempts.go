@@ -36,9 +36,9 @@ type attempts struct {
 	cookie cookieKind
 }
 
-// keep gives the browser the attempt's cookie and deletes cookies of other attempts
+// setCookie gives the browser the attempt's cookie and deletes cookies of other attempts
 // if there are too many.
-func (as *attempts) keep(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
+func (as *attempts) setCookie(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
 	kept := attempt.Cookie{Name: as.cookie.name(a.Suffix()), Value: as.keys.Cookie(a)}
 	as.cookie.set(w, a.Suffix(), kept.Value, attemptLife)
 	var sent []attempt.Cookie
@@ -72,13 +72,13 @@ func (as *attempts) spend(w http.ResponseWriter, a attempt.Attempt) {
 	}
 }
 
-// drop deletes the attempt's cookie.
-func (as *attempts) drop(w http.ResponseWriter, a attempt.Attempt) {
+// deleteCookie deletes the attempt's cookie.
+func (as *attempts) deleteCookie(w http.ResponseWriter, a attempt.Attempt) {
 	as.cookie.drop(w, a.Suffix())
 }
 
-// dropAll deletes the cookies of all attempts, but not the mark.
-func (as *attempts) dropAll(w http.ResponseWriter, r *http.Request) {
+// deleteCookies deletes the cookies of all attempts, but not the mark.
+func (as *attempts) deleteCookies(w http.ResponseWriter, r *http.Request) {
 	for suffix := range as.cookie.suffixed(r) {
 		if attempt.IsName(as.cookie.prefix, as.cookie.name(suffix)) && !as.cookie.drop(w, suffix) {
 			return

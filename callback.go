@@ -16,15 +16,15 @@ import (
 
 const maxQuery = 4096
 
-// A returned is the callback's request, read but not yet judged.
-type returned struct {
-	unseen    bool // a prefetch, or an image
-	malformed bool // a duplicate or oversized parameter
-	code      string
-	state     attempt.Attempt // from the state: number and age
-	ours      bool            // the state's signature is right
-	attempt   attempt.Attempt // from the browser's cookie for this state
-	hasCookie bool            // the browser has that cookie
+// A callbackRequest is the callback's request, read but not yet judged.
+type callbackRequest struct {
+	unseen     bool // a prefetch, or an image
+	malformed  bool // a duplicate or oversized parameter
+	code       string
+	state      attempt.Attempt // from the state: number and age
+	validState bool            // we have signed the state
+	attempt    attempt.Attempt // from the browser's cookie for this state
+	hasCookie  bool            // the browser has that cookie
 }
 
 // A step is what the callback does next. The value of a step that refuses is the
@@ -39,7 +39,7 @@ const (
 
 	refuseUnseen    step = "prefetch_refused"
 	refuseMalformed step = "bad_callback"
-	refuseState     step = "bad_state"      // not ours: nothing changes
+	refuseState     step = "bad_state"      // nothing changes
 	personRefused   step = "signin_refused" // the person said no on WeCom's page
 	giveUp          step = "attempt_lost"
 )
@@ -47,14 +47,14 @@ const (
 // decide returns the first step whose condition holds. WeCom has no PKCE, so
 // state and cookie are the whole defence against a sign-in that somebody else began.
 // They are checked before anything that costs or changes something.
-func (in returned) decide(signedIn bool, now time.Time) step {
+func (in callbackRequest) decide(signedIn bool, now time.Time) step {
 	pending := in.hasCookie && !in.attempt.Spent && now.Sub(in.attempt.Started) < attemptLife
 	switch {
 	case in.unseen:
 		return refuseUnseen
 	case in.malformed:
 		return refuseMalformed
-	case !in.ours:
+	case !in.validState:
 		return refuseState
 	case in.code == "":
 		return personRefused
@@ -65,7 +65,7 @@ func (in returned) decide(signedIn bool, now time.Time) step {
 }
 
 // withoutAttempt is for a callback whose attempt is lost, expired or used.
-func (in returned) withoutAttempt(signedIn bool) step {
+func (in callbackRequest) withoutAttempt(signedIn bool) step {
 	switch {
 	case signedIn && in.hasCookie:
 		return goBack
@@ -79,8 +79,8 @@ func (in returned) withoutAttempt(signedIn bool) step {
 
 // finish ends a sign-in: the browser is back from WeCom.
 func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
-	in := m.readReturned(r)
-	if in.ours && !in.hasCookie {
+	in := m.readCallback(r)
+	if in.validState && !in.hasCookie {
 		m.otherHost.lostCookie(r, in.state)
 	}
 	next := in.decide(s.live(), time.Now())
@@ -89,7 +89,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 		fresh, err := m.signIn(r, in)
 		switch {
 		case err == nil:
-			m.welcome(w, r, in, fresh, s)
+			m.complete(w, r, in, fresh, s)
 			return
 		case errors.Is(err, errAttemptUsed):
 			next = in.withoutAttempt(s.live())
@@ -106,10 +106,10 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 	case goHome:
 		redirect(w, http.StatusSeeOther, m.site.home)
 	case startOver:
-		m.startAgain(w, r, in, cause)
+		m.startOver(w, r, in, cause)
 	case personRefused:
 		if in.hasCookie {
-			m.attempts.drop(w, in.attempt)
+			m.attempts.deleteCookie(w, in.attempt)
 		}
 		m.failSignIn(w, r, in, newFailure(string(next), nil))
 	default:
@@ -118,7 +118,7 @@ func (m *Middleware) finish(w http.ResponseWriter, r *http.Request, s session) {
 }
 
 // signIn turns the code into a session, once for all deliveries of one callback.
-func (m *Middleware) signIn(r *http.Request, in returned) (session, error) {
+func (m *Middleware) signIn(r *http.Request, in callbackRequest) (session, error) {
 	return m.exchanges.do(r.Context(), in.attempt.ID, in.code, m.callerOf(r), func(ctx context.Context) (outcome, error) {
 		began := time.Now()
 		o, err := m.admit(ctx, in.code)
@@ -146,7 +146,7 @@ func (m *Middleware) callerOf(r *http.Request) caller {
 	if mark, ok := m.attempts.mark(r); ok {
 		return caller{"mark " + mark, true}
 	}
-	return caller{name: clientOf(r, m.proxies)}
+	return caller{name: clientAddress(r, m.proxies)}
 }
 
 // admit exchanges the code, asks whether the person may sign in, and only then
@@ -155,26 +155,28 @@ func (m *Middleware) admit(ctx context.Context, code string) (outcome, error) {
 	began := time.Now()
 	id, err := m.provider.Identify(ctx, code)
 	if err != nil {
-		return outcome{good: id.names()}, err
+		return outcome{named: id.namesSomebody()}, err
 	}
-	if id.app() != m.provider.App() || !id.names() {
+	if id.app() != m.provider.App() || !id.namesSomebody() {
 		return outcome{}, fmt.Errorf("provider %q returned an identity of another app, or an empty one", m.provider.App().Provider)
 	}
 	// The time before the exchange: a revocation while WeCom answers must end this sign-in too.
-	id.AuthenticatedAt = began
+	if id.AuthenticatedAt.IsZero() || id.AuthenticatedAt.After(began) {
+		id.AuthenticatedAt = began
+	}
 	if f := m.permit(ctx, m.authorize, id); f != nil {
-		return outcome{good: true}, f
+		return outcome{named: true}, f
 	}
 	fresh, err := m.sessions.create(ctx, id)
 	if err != nil {
-		return outcome{good: true}, newFailure("session_store", err)
+		return outcome{named: true}, newFailure("session_store", err)
 	}
 	return outcome{fresh, true}, nil
 }
 
-// welcome gives the browser its new session and redirects to the page that it asked
+// complete gives the browser its new session and redirects to the page that it asked
 // for. The redirect also removes the code from the address bar.
-func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) {
+func (m *Middleware) complete(w http.ResponseWriter, r *http.Request, in callbackRequest, fresh, old session) {
 	if err := m.attach(w, r, in, fresh, old); err != nil {
 		m.failSignIn(w, r, in, newFailure("session_store", err))
 		return
@@ -185,19 +187,19 @@ func (m *Middleware) welcome(w http.ResponseWriter, r *http.Request, in returned
 
 // attach replaces the browser's session with the new one, unless the same person has
 // meanwhile signed in in another tab: ending that session would break the other tab.
-func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in returned, fresh, old session) error {
+func (m *Middleware) attach(w http.ResponseWriter, r *http.Request, in callbackRequest, fresh, old session) error {
 	if old.live() && !in.attempt.SignedIn && old.id.Key() == fresh.id.Key() {
 		return nil
 	}
 	return m.sessions.attach(w, r, fresh, old)
 }
 
-// startAgain begins the sign-in anew, once per action of the person: a browser that
+// startOver begins the sign-in anew, once per action of the person: a browser that
 // loses its cookies cannot lose the number in the signed state. If WeCom is failing,
 // people are told so before they scan a second code.
-func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in returned, cause error) {
+func (m *Middleware) startOver(w http.ResponseWriter, r *http.Request, in callbackRequest, cause error) {
 	if in.hasCookie {
-		m.attempts.drop(w, in.attempt)
+		m.attempts.deleteCookie(w, in.attempt)
 	}
 	if in.state.Number > 0 || upstream.Answered(cause) && !m.silent(r) {
 		f := newFailure("code_rejected", cause)
@@ -210,10 +212,10 @@ func (m *Middleware) startAgain(w http.ResponseWriter, r *http.Request, in retur
 	m.logRestart(r, in, cause)
 	a := attempt.New(in.state.Number+1, time.Now(), in.attempt.ReturnTo)
 	a.SignedIn = in.attempt.SignedIn
-	m.start(w, r, a)
+	m.redirectToProvider(w, r, a)
 }
 
-func (m *Middleware) logRestart(r *http.Request, in returned, cause error) {
+func (m *Middleware) logRestart(r *http.Request, in callbackRequest, cause error) {
 	switch {
 	case cause != nil:
 	case in.hasCookie:
@@ -231,32 +233,32 @@ func (m *Middleware) silent(r *http.Request) bool {
 	return ok && p.inApp(r.UserAgent())
 }
 
-// failSignIn answers with a page whose button starts again, from our own origin.
-func (m *Middleware) failSignIn(w http.ResponseWriter, r *http.Request, in returned, f *Failure) {
+// failSignIn answers with a page whose button starts over, from our origin.
+func (m *Middleware) failSignIn(w http.ResponseWriter, r *http.Request, in callbackRequest, f *Failure) {
 	if f.LoginURL == "" {
 		f.LoginURL = m.LoginURL(in.attempt.ReturnTo)
 	}
 	m.fail(w, r, f)
 }
 
-// readReturned reads the request of a callback, and its browser's attempt.
-func (m *Middleware) readReturned(r *http.Request) returned {
+// readCallback reads the request of a callback, and its browser's attempt.
+func (m *Middleware) readCallback(r *http.Request) callbackRequest {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	code, state := query["code"], query["state"]
 	if err != nil || len(r.URL.RawQuery) > maxQuery || len(code) > 1 || len(state) > 1 {
-		return returned{unseen: reqkind.Unseen(r), malformed: true}
+		return callbackRequest{unseen: reqkind.Unseen(r), malformed: true}
 	}
-	in := m.readPair(r, query.Get("code"), query.Get("state"))
+	in := m.readCodeAndState(r, query.Get("code"), query.Get("state"))
 	in.unseen = reqkind.Unseen(r)
 	return in
 }
 
-func (m *Middleware) readPair(r *http.Request, code, state string) returned {
+func (m *Middleware) readCodeAndState(r *http.Request, code, state string) callbackRequest {
 	if code != "" && !upstream.IsToken(code) || len(code) > maxCode || len(state) > maxState {
-		return returned{malformed: true}
+		return callbackRequest{malformed: true}
 	}
-	in := returned{code: code}
-	if in.state, in.ours = m.attempts.keys.ParseState(state); in.ours {
+	in := callbackRequest{code: code}
+	if in.state, in.validState = m.attempts.keys.ParseState(state); in.validState {
 		in.attempt, in.hasCookie = m.attempts.find(r, in.state)
 	}
 	return in

@@ -30,41 +30,41 @@ type corpApp struct {
 // App names the corp and the agent.
 func (p *corpApp) App() App { return p.client.app }
 
-// AuthorizeURL picks one of the two pages, unless the attempt asks for one.
-func (p *corpApp) AuthorizeURL(a Attempt) string {
-	if a.Page == PageInApp || a.Page == PageAuto && p.inApp(a.UserAgent) {
-		return p.inAppURL(a)
+// AuthorizeURL picks one of the two pages, unless the request names one.
+func (p *corpApp) AuthorizeURL(req AuthorizeRequest) string {
+	if req.Page == PageInApp || req.Page == PageAuto && p.inApp(req.UserAgent) {
+		return p.inAppURL(req)
 	}
-	return p.webURL(a)
+	return p.webURL(req)
 }
 
 // The addresses are built by hand: WeCom matches parts of them literally, so
 // that the parameters keep the documented order and #wechat_redirect stays last.
 
-func (p *corpApp) inAppURL(a Attempt) string {
+func (p *corpApp) inAppURL(req AuthorizeRequest) string {
 	app := p.App()
 	address := p.o.Endpoints.Authorize +
 		"?appid=" + url.QueryEscape(app.CorpID) +
-		"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
+		"&redirect_uri=" + url.QueryEscape(req.RedirectURI) +
 		"&response_type=code" +
 		"&scope=" + url.QueryEscape(p.o.Scope) +
-		"&state=" + url.QueryEscape(a.State)
+		"&state=" + url.QueryEscape(req.State)
 	if app.AppID != "" {
 		address += "&agentid=" + url.QueryEscape(app.AppID)
 	}
 	return address + "#wechat_redirect"
 }
 
-func (p *corpApp) webURL(a Attempt) string {
+func (p *corpApp) webURL(req AuthorizeRequest) string {
 	app := p.App()
 	address := p.o.Endpoints.WebLogin +
 		"?login_type=CorpApp" +
 		"&appid=" + url.QueryEscape(app.CorpID) +
 		"&agentid=" + url.QueryEscape(app.AppID) +
-		"&redirect_uri=" + url.QueryEscape(a.RedirectURI) +
-		"&state=" + url.QueryEscape(a.State)
-	if a.Language != "" {
-		address += "&lang=" + url.QueryEscape(a.Language)
+		"&redirect_uri=" + url.QueryEscape(req.RedirectURI) +
+		"&state=" + url.QueryEscape(req.State)
+	if req.Language != "" {
+		address += "&lang=" + url.QueryEscape(req.Language)
 	}
 	return address
 }

@@ -17,11 +17,12 @@ import (
 // and a scripted browser in the place of people.
 func Example() {
 	fake := wecomtest.New()
-	variables := func(name string) string {
-		return map[string]string{
+	variables := func(name string) (string, bool) {
+		value, set := map[string]string{
 			"WECOM_CORP_ID": fake.CorpID(), "WECOM_AGENT_ID": fake.AgentID(), "WECOM_SECRET": fake.Secret(),
 			"WECOM_CALLBACK_URL": "https://app.example.com/wecom/callback",
 		}[name]
+		return value, set
 	}
 	options, err := envoptions.All().Read(variables)
 	if err != nil {

@@ -55,8 +55,8 @@ type exchanges struct {
 	mu       sync.Mutex
 	attempts forget.Map[[16]byte, *exchange]
 	codes    forget.Map[[sha256.Size]byte, struct{}]
-	callers  forget.Map[string, *tally]
-	all      tally
+	callers  forget.Map[string, *counter]
+	total    counter
 
 	freed   chan struct{} // closed when an exchange ends; nil if nobody waits for that
 	waiting int
@@ -71,7 +71,7 @@ type exchange struct {
 	attempt [16]byte
 	code    [sha256.Size]byte
 	by      caller
-	own     *tally // the caller's
+	counter *counter // of by
 
 	done chan struct{} // closed when outcome, err and at are set
 	outcome
@@ -82,7 +82,7 @@ type exchange struct {
 // An outcome is what a code led to.
 type outcome struct {
 	fresh session
-	good  bool // the code named somebody, whatever came of the sign-in
+	named bool // the code named somebody, whatever came of the sign-in
 }
 
 // A caller is the browser or client that a failed exchange is counted against.
@@ -91,22 +91,22 @@ type caller struct {
 	marked bool
 }
 
-// A tally counts one caller's exchanges. Those in progress count as failed until they prove
-// good: otherwise many at once would slip past the limit.
-type tally struct {
+// A counter counts one caller's exchanges. Those in progress count as failed until they name
+// somebody: otherwise many at once would slip past the limit.
+type counter struct {
 	running int
 	until   time.Time // when the last failure is forgiven, one each failurePace
 }
 
-func (t *tally) failed(now time.Time) int {
-	return int((max(t.until.Sub(now), 0) + failurePace - 1) / failurePace)
+func (c *counter) failed(now time.Time) int {
+	return int((max(c.until.Sub(now), 0) + failurePace - 1) / failurePace)
 }
 
-func (t *tally) fail(now time.Time) {
-	if t.until.Before(now) {
-		t.until = now
+func (c *counter) fail(now time.Time) {
+	if c.until.Before(now) {
+		c.until = now
 	}
-	t.until = t.until.Add(failurePace)
+	c.until = c.until.Add(failurePace)
 }
 
 // do runs sign for the attempt, once, and returns its outcome to every caller within
@@ -168,11 +168,11 @@ func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, e
 	if _, sent := x.codes.Get(e.code, now); sent {
 		return nil, nil, fmt.Errorf("%w: another attempt sent the same code", ErrStartOver)
 	}
-	own, ok := x.callers.Get(e.by.name, now)
+	c, ok := x.callers.Get(e.by.name, now)
 	if !ok {
-		own = &tally{}
+		c = &counter{}
 	}
-	wait, err := x.limit(own, e.by.marked, now)
+	wait, err := x.limit(c, e.by.marked, now)
 	switch {
 	case err != nil:
 		return nil, nil, err
@@ -185,33 +185,33 @@ func (x *exchanges) join(e *exchange) (known *exchange, freed <-chan struct{}, e
 		x.waiting++
 		return nil, x.freed, nil
 	}
-	e.own = own
-	own.running++
-	x.all.running++
-	x.callers.Put(e.by.name, own, now, forget.Never) // until the exchange ends, like the others
+	e.counter = c
+	c.running++
+	x.total.running++
+	x.callers.Put(e.by.name, c, now, forget.Never) // until the exchange ends, like the others
 	x.attempts.Put(e.attempt, e, now, forget.Never)
 	x.codes.Put(e.code, struct{}{}, now, forget.Never)
 	return e, nil, nil
 }
 
 // limit says whether one more exchange has to wait for others to end, or is refused.
-func (x *exchanges) limit(own *tally, marked bool, now time.Time) (wait bool, err error) {
+func (x *exchanges) limit(c *counter, marked bool, now time.Time) (wait bool, err error) {
 	if now.Before(x.pausedUntil) {
 		f := asFailure(x.pause)
 		f.retryAfter = x.pausedUntil.Sub(now)
 		return false, f
 	}
-	wait = x.pause != nil && x.all.running > 0
-	ownLimit, limit := failuresPerClient, failuresUnmarked
+	wait = x.pause != nil && x.total.running > 0
+	callerLimit, totalLimit := failuresPerClient, failuresUnmarked
 	if marked {
-		ownLimit, limit = failuresPerBrowser, failuresInAll
+		callerLimit, totalLimit = failuresPerBrowser, failuresInAll
 	}
-	if own.failed(now) >= ownLimit || x.all.failed(now) >= limit {
+	if c.failed(now) >= callerLimit || x.total.failed(now) >= totalLimit {
 		f := newFailure("too_many_attempts", nil)
 		f.retryAfter = time.Minute
 		return false, f
 	}
-	return wait || own.failed(now)+own.running >= ownLimit || x.all.failed(now)+x.all.running >= limit, nil
+	return wait || c.failed(now)+c.running >= callerLimit || x.total.failed(now)+x.total.running >= totalLimit, nil
 }
 
 // errBusy says that too many people are signing in.
@@ -235,22 +235,22 @@ func (x *exchanges) end(e *exchange, o outcome, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	e.outcome, e.err, e.at = o, err, now
-	e.own.running--
-	x.all.running--
-	if !o.good && unsent(err) {
+	e.counter.running--
+	x.total.running--
+	if !o.named && unsent(err) {
 		x.attempts.Delete(e.attempt)
 		x.codes.Delete(e.code)
 	} else {
 		x.attempts.Put(e.attempt, e, now, exchangeKept)
 		x.codes.Put(e.code, struct{}{}, now, exchangeKept)
-		if !o.good {
-			e.own.fail(now)
-			x.all.fail(now)
+		if !o.named {
+			e.counter.fail(now)
+			x.total.fail(now)
 		}
-		x.pauseFor(o.good, err, now)
+		x.pauseFor(o.named, err, now)
 	}
-	if e.own.running == 0 {
-		x.callers.Put(e.by.name, e.own, now, max(e.own.until.Sub(now), 0))
+	if e.counter.running == 0 {
+		x.callers.Put(e.by.name, e.counter, now, max(e.counter.until.Sub(now), 0))
 	}
 	if x.freed != nil {
 		close(x.freed)
@@ -259,9 +259,9 @@ func (x *exchanges) end(e *exchange, o outcome, err error) {
 }
 
 // pauseFor sets or ends the pause that the platform asks for: 45009, 45033.
-func (x *exchanges) pauseFor(good bool, err error, now time.Time) {
+func (x *exchanges) pauseFor(named bool, err error, now time.Time) {
 	pause := time.Duration(0)
-	if !good && errcode.ClassOf(err) == errcode.Limited {
+	if !named && errcode.ClassOf(err) == errcode.Limited {
 		pause = pauseOf(err)
 	}
 	switch {
@@ -282,10 +282,10 @@ func unsent(err error) bool {
 	return errors.As(err, &failed) && !failed.Sent()
 }
 
-// clientOf names the client for the limit on failed sign-ins: the peer's address, or the one
+// clientAddress names the client for the limit on failed sign-ins: the peer's address, or the one
 // that the nearest trusted proxy forwards. An IPv6 address counts as its /64, which is
 // one customer's.
-func clientOf(r *http.Request, trusted []netip.Prefix) string {
+func clientAddress(r *http.Request, trusted []netip.Prefix) string {
 	addr, err := addrOf(r.RemoteAddr)
 	if err != nil {
 		return "unknown" // a Unix socket's, for example

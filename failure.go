@@ -39,14 +39,15 @@ type Failure struct {
 	brand      pages.Brand
 	text       string // whose sentences to show, if not the code's
 	back       string // where the page's button leads if not to a sign-in
-	form       form
+	post       bool   // the button sends a form there
+	format     format
 }
 
-// A form is what a Failure is written as.
-type form int
+// A format is how a Failure is written.
+type format int
 
 const (
-	asAsked form = iota // as the request's headers want it
+	asRequested format = iota // as the request's headers want it
 	asPage
 	asJSON
 )
@@ -121,7 +122,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setSecurityHeaders(w, r)
 	f.setRetryAfter(w.Header())
-	if f.form == asPage || f.form == asAsked && reqkind.WantsPage(r) {
+	if f.format == asPage || f.format == asRequested && reqkind.WantsPage(r) {
 		p := f.page(r)
 		writePage(w, r, f.status(), pages.CSP(p.Brand), p.Render())
 		return
@@ -161,7 +162,7 @@ func (f *Failure) page(r *http.Request) pages.Page {
 		p.Brand = c.by.brand // a program behind Handler answers with a Failure of its own
 	}
 	if next := cmp.Or(f.LoginURL, f.back); next != "" && button != "" {
-		p.Actions = []pages.Action{{Text: button, URL: next}}
+		p.Actions = []pages.Action{{Text: button, URL: next, Post: f.post}}
 	}
 	return p
 }

@@ -41,7 +41,7 @@ func failureCases() []failureCase {
 	const contentJSON = "Content-Type: application/json"
 	return []failureCase{
 		{"login_required", 401, true, "", nil, func(w *world) *wecomtest.Response { return w.browser().Fetch("GET", "/api", "") }},
-		{"method_not_allowed", 405, false, "/", nil, func(w *world) *wecomtest.Response { return w.browser().Get("/wecom/logout") }},
+		{"method_not_allowed", 405, false, "/", nil, func(w *world) *wecomtest.Response { return w.browser().Post("/wecom/callback") }},
 		{"prefetch_refused", 403, false, "/wecom/login", nil, func(w *world) *wecomtest.Response {
 			return w.browser().Do(&http.Request{Method: "GET", URL: must(url.Parse(site + "/wecom/login")), Header: http.Header{"Accept": {"text/html"}, "Sec-Purpose": {"prefetch"}}})
 		}},

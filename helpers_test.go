@@ -1,7 +1,6 @@
 package wecom_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -10,13 +9,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -34,7 +33,7 @@ type world struct {
 	fake *wecomtest.Fake
 	auth *wecom.Middleware
 	app  http.Handler // as the server sees it
-	logs *logBuffer
+	logs *logtest.Buffer
 }
 
 // newWorld makes a world; change may alter the options.
@@ -45,7 +44,7 @@ func newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
 
 func (on platform) newWorld(t *testing.T, change ...func(*wecom.Options)) *world {
 	t.Helper()
-	w := &world{T: t, on: on, fake: wecomtest.New(), logs: &logBuffer{}}
+	w := &world{T: t, on: on, fake: wecomtest.New(), logs: &logtest.Buffer{}}
 	o := on.options(w.fake)
 	o.Logger = slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, f := range change {
@@ -164,7 +163,7 @@ func (p fixedProvider) App() wecom.App {
 	return cmp.Or(p.app, wecom.App{Provider: "fixed", CorpID: "corp", AppID: "1"})
 }
 
-func (fixedProvider) AuthorizeURL(a wecom.Attempt) string {
+func (fixedProvider) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	return "https://idp.example/?state=" + a.State + "&redirect_uri=" + a.RedirectURI
 }
 
@@ -259,22 +258,4 @@ func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
-}
-
-// A logBuffer collects log lines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -134,7 +134,7 @@ func NewContext(ctx context.Context, id Identity) context.Context {
 	return &identityContext{Context: ctx, id: &id}
 }
 
-// names reports whether id names somebody.
-func (id *Identity) names() bool {
+// namesSomebody reports whether id names somebody.
+func (id *Identity) namesSomebody() bool {
 	return id.UserID != "" || id.LinkedUserID != "" || id.ExternalUserID != "" || id.OpenID != ""
 }

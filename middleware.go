@@ -28,7 +28,7 @@ type Middleware struct {
 	client    *Client
 	authorize Authorizer
 	site      site
-	routes    map[string]route // our own routes by name
+	routes    map[string]route // the built-in routes by name
 	proofs    map[string]string
 	panel     *panelPage // nil: browsers sign in on WeCom's own pages
 	lang      string
@@ -42,7 +42,7 @@ type Middleware struct {
 // A route is one of the built-in routes.
 type route struct {
 	methods methods // others get a 405
-	form    form    // of the route's Failures
+	format  format  // of the route's Failures
 	serve   func(m *Middleware, w http.ResponseWriter, r *http.Request, s session)
 }
 
@@ -132,11 +132,11 @@ func (m *Middleware) App() App {
 	return m.sessions.app
 }
 
-// OwnsCookie reports whether a cookie of that name is this middleware's: the session's, that
-// of a pending sign-in, or the one that marks a browser that has signed in. A reverse proxy removes them from requests
-// to the program behind it and does not let that program set them. With
-// Options.Sessions the session's cookie is the application's and is not among them.
-// The zero Middleware owns no cookie.
+// OwnsCookie reports whether a cookie of that name is this middleware's: the session's,
+// that of a pending sign-in, or the one that marks a browser that has signed in. A
+// reverse proxy removes them from requests to the program behind it and does not let
+// that program set them. With Options.Sessions the session's cookie is the application's
+// and is not among them. The zero Middleware owns no cookie.
 func (m *Middleware) OwnsCookie(name string) bool {
 	return m.sessions != nil && m.attempts.cookie.owns(name)
 }
@@ -162,10 +162,10 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		m.fail(w, r.WithContext(ctx), newFailure("session_store", err))
 		return
 	}
-	route, isOwn := m.site.route(r)
+	route, isBuiltIn := m.site.route(r)
 	switch {
-	case isOwn:
-		m.serveOwn(w, r.WithContext(ctx), m.routes[route], s)
+	case isBuiltIn:
+		m.serveBuiltIn(w, r.WithContext(ctx), m.routes[route], s)
 	case s.live():
 		m.recheck(ctx, s.id)
 		varyByCookie(w.Header())
@@ -178,13 +178,13 @@ func (m *Middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	}
 }
 
-func (m *Middleware) serveOwn(w http.ResponseWriter, r *http.Request, own route, s session) {
+func (m *Middleware) serveBuiltIn(w http.ResponseWriter, r *http.Request, to route, s session) {
 	setSecurityHeaders(w, r)
-	if !own.methods.allow(w, r) {
-		m.fail(w, r, newFailure("method_not_allowed", nil))
+	if !to.methods.allow(w, r) {
+		m.wrongMethod(w, r)
 		return
 	}
-	own.serve(m, w, r, s)
+	to.serve(m, w, r, s)
 }
 
 // A reply says how to answer an anonymous request that needs a sign-in.
@@ -193,7 +193,7 @@ type reply int
 const (
 	replyUnauthorized  reply = iota // to a script or a program
 	replySignIn                     // to a navigation: redirect to WeCom
-	replyLoginPage                  // redirect to our own page that signs in; also for HEAD, which must not begin a sign-in
+	replyLoginPage                  // redirect to …/login; also for HEAD, which must not begin a sign-in
 	replyNotKept                    // the browser signed in a moment ago and did not keep the session
 	replyEnded                      // the browser signed in a moment ago and sent a session that has ended
 	replyWrongCallback              // WeCom's answer came to a path that is not the callback
@@ -218,7 +218,7 @@ func (m *Middleware) replyTo(r *http.Request, s session) reply {
 		return replyEnded
 	case m.attempts.spentJustNow(r):
 		return replyNotKept
-	case m.panel.wants(r):
+	case m.panel.isFor(r):
 		return replyLoginPage
 	}
 	return replySignIn
@@ -230,17 +230,17 @@ func (m *Middleware) requireSignIn(w http.ResponseWriter, r *http.Request, s ses
 	returnTo := m.site.page(r)
 	switch m.replyTo(r, s) {
 	case replySignIn:
-		m.start(w, r, attempt.New(0, time.Now(), returnTo))
+		m.redirectToProvider(w, r, attempt.New(0, time.Now(), returnTo))
 	case replyLoginPage:
 		redirect(w, http.StatusFound, m.LoginURL(returnTo))
 	case replyNotKept:
 		f := newFailure("session_not_kept", nil)
-		f.form, f.LoginURL = asPage, m.LoginURL(returnTo)
+		f.format, f.LoginURL = asPage, m.LoginURL(returnTo)
 		m.fail(w, r, f)
 	case replyWrongCallback:
 		f := newFailure("callback_mismatch", errors.New("WeCom sent a browser to a path that is not CallbackURL's: "+
 			"compare it, and MountPath, with what the proxy passes on"))
-		f.form = asPage
+		f.format = asPage
 		m.fail(w, r, f)
 	case replyEnded:
 		m.fail(w, r, m.loginPage(r, "session_ended",
@@ -268,7 +268,7 @@ func (m *Middleware) mayRefresh(r *http.Request) bool {
 // person is looking at.
 func (m *Middleware) loginRequired(r *http.Request) *Failure {
 	f := newFailure("login_required", nil)
-	f.form, f.LoginURL = asJSON, m.LoginURL(m.site.page(r))
+	f.format, f.LoginURL = asJSON, m.LoginURL(m.site.page(r))
 	if strings.Contains(r.URL.RawQuery, "msg_signature=") { // WeCom's console does not show this mistake
 		f.Err = errors.New("WeCom called an events receiver that stands behind the sign-in: mount it beside Handler")
 	}
@@ -278,26 +278,26 @@ func (m *Middleware) loginRequired(r *http.Request) *Failure {
 // loginPage is the 401 as a page that shows the text of that name.
 func (m *Middleware) loginPage(r *http.Request, text string, cause error) *Failure {
 	f := m.loginRequired(r)
-	f.form, f.text, f.Err = asPage, text, cause
+	f.format, f.text, f.Err = asPage, text, cause
 	return f
 }
 
-// start redirects the browser to WeCom with a new attempt, whose number counts the
-// restarts since the person last did something.
-func (m *Middleware) start(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
+// redirectToProvider sends the browser to WeCom with a new attempt, whose number counts
+// the restarts since the person last did something.
+func (m *Middleware) redirectToProvider(w http.ResponseWriter, r *http.Request, a attempt.Attempt) {
 	redirect(w, http.StatusFound, m.provider.AuthorizeURL(m.begin(w, r, a)))
 }
 
-// begin gives the browser the attempt's cookie and returns the Attempt for the provider.
-func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, a attempt.Attempt) Attempt {
-	m.attempts.keep(w, r, a)
+// begin gives the browser the attempt's cookie and returns what the provider needs.
+func (m *Middleware) begin(w http.ResponseWriter, r *http.Request, a attempt.Attempt) AuthorizeRequest {
+	m.attempts.setCookie(w, r, a)
 	m.otherHost.began(r, a)
 	outcome := "first"
 	if a.Number > 0 {
 		outcome = "restart"
 	}
 	m.observe(r.Context(), Event{Name: "start", Outcome: outcome})
-	return Attempt{
+	return AuthorizeRequest{
 		State: m.attempts.keys.State(a), RedirectURI: m.site.callback,
 		Language: m.language(r), UserAgent: r.UserAgent(),
 	}

@@ -206,8 +206,8 @@ func newProvider(o Options) (Provider, *Client, error) {
 		client, err := NewClient(o)
 		return provider, client, err
 	}
-	if own, ok := provider.(interface{ Client() *Client }); ok {
-		return provider, own.Client(), nil
+	if p, ok := provider.(interface{ Client() *Client }); ok {
+		return provider, p.Client(), nil
 	}
 	return provider, nil, nil
 }

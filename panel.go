@@ -40,9 +40,9 @@ func originOf(address string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// wants reports whether this browser signs in on our page. Others go to one of
-// WeCom's. The nil page wants none.
-func (p *panelPage) wants(r *http.Request) bool { return p != nil && !p.app.inApp(r.UserAgent()) }
+// isFor reports whether this browser signs in on our page. Others go to one of
+// WeCom's. The nil page is for none.
+func (p *panelPage) isFor(r *http.Request) bool { return p != nil && !p.app.inApp(r.UserAgent()) }
 
 // onPhone reports whether a phone's own browser, or Weixin on a phone, sent userAgent.
 // No phone can scan its own screen.

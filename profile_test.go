@@ -77,6 +77,13 @@ func TestProfileSaysWhatWasGranted(t *testing.T) {
 			tt.want.Provider, tt.want.CorpID, tt.want.AppID = id.Provider, id.CorpID, id.AppID
 			tt.want.UserID, tt.want.AuthenticatedAt = tt.who, id.AuthenticatedAt
 			assert.Equal(t, tt.want, id)
+			switch logs := w.logs.String(); {
+			case id.Name == "", strings.Contains(logs, "level=WARN"):
+			case id.Mobile != "":
+				assert.NotContains(t, logs, "missing=")
+			case id.BizMail == "":
+				assert.Regexp(t, `level=DEBUG .* missing="\[avatar_url biz_mail email mobile\]" consent_page=false`, logs)
+			}
 		})
 	}
 }

@@ -37,8 +37,8 @@ type Provider interface {
 	App() App
 
 	// AuthorizeURL returns the absolute URL of the page where the browser signs
-	// in. It must carry a.State and a.RedirectURI unchanged. It does no I/O.
-	AuthorizeURL(a Attempt) string
+	// in. It must carry req.State and req.RedirectURI unchanged. It does no I/O.
+	AuthorizeURL(req AuthorizeRequest) string
 
 	// Identify exchanges the code that came back for the person behind it. It
 	// sends the code at most once, and once more only when it is certain that
@@ -48,9 +48,13 @@ type Provider interface {
 	// name somebody. If a fresh sign-in by the same person can succeed (the code is
 	// used, expired, or its fate is unknown), the error wraps [ErrStartOver]; a
 	// *[Failure] in the error's chain is answered as it is, an *[APIError] by what its
-	// errcode means; anything else is answered as "the sign-in service is not available". An identity beside the error says
-	// that the code was good and only the person is refused: it does not count
-	// against the limit on failed exchanges, and is not used otherwise.
+	// errcode means, anything else as "the sign-in service is not available". An
+	// identity beside the error says that the code was valid and only the person is
+	// refused: it does not count against the limit on failed exchanges, and is not used
+	// otherwise.
+	//
+	// AuthenticatedAt is zero, which means now, unless the provider knows of an earlier
+	// sign-in: then the session ends when one of that time would.
 	Identify(ctx context.Context, code string) (Identity, error)
 }
 
@@ -65,8 +69,8 @@ type App struct {
 	AppID string
 }
 
-// An Attempt is what a [Provider] needs to build the address of a sign-in page.
-type Attempt struct {
+// An AuthorizeRequest is what a [Provider] builds the address of a sign-in page from.
+type AuthorizeRequest struct {
 	// State goes out and must come back: 76 lower-case hexadecimal digits.
 	State string
 	// RedirectURI is Options.CallbackURL, not yet encoded.

@@ -3,6 +3,7 @@ package wecom_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,7 +22,7 @@ type fullProvider struct {
 	gone *atomic.Bool
 }
 
-func (fullProvider) AuthorizeURL(a wecom.Attempt) string {
+func (fullProvider) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	return "https://idp.example/" + string(a.Page) + "?state=" + a.State
 }
 
@@ -69,5 +70,41 @@ func TestRecheckAsksAProvider(t *testing.T) {
 		assert.Equal(t, 200, do(m.Handler(hello()), r).Code, "the look-up runs beside the request")
 		synctest.Wait()
 		assert.NotEqual(t, 200, do(m.Handler(hello()), r).Code)
+	})
+}
+
+// A provider that signs people in by a session elsewhere says since when that has lasted: ours ends with it.
+func TestAProviderKnowsOfAnEarlierSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at time.Time
+		m := fixed(t, func(o *wecom.Options) {
+			o.SessionLifetime = time.Hour
+			o.Provider = fixedProvider{identify: func(_ context.Context, code string) (wecom.Identity, error) {
+				user, _, _ := strings.Cut(code, ".")
+				return wecom.Identity{Provider: "fixed", CorpID: "corp", AppID: "1", UserID: user, AuthenticatedAt: at}, nil
+			}}
+		})
+		signIn := func(user string, signedIn time.Time) *http.Cookie {
+			at = signedIn
+			return codeSession(t, m.Handler(hello()), user)
+		}
+		before := time.Now()
+		time.Sleep(20 * time.Minute)
+		earlier, future, now := signIn("zhangsan", before), signIn("lisi", time.Now().Add(time.Hour)), signIn("wangwu", time.Time{})
+		time.Sleep(40*time.Minute - 1)
+		assert.True(t, isIn(m.Handler(hello()), earlier))
+		time.Sleep(time.Nanosecond)
+		assert.False(t, isIn(m.Handler(hello()), earlier), "an hour after the sign-in elsewhere")
+		time.Sleep(20*time.Minute - 1)
+		assert.True(t, isIn(m.Handler(hello()), future) && isIn(m.Handler(hello()), now))
+		time.Sleep(time.Nanosecond)
+		assert.False(t, isIn(m.Handler(hello()), future) || isIn(m.Handler(hello()), now))
+
+		before = time.Now()
+		time.Sleep(time.Second)
+		require.NoError(t, m.Revoke(t.Context(), wecom.Identity{UserID: "zhangsan"}))
+		time.Sleep(time.Second)
+		assert.False(t, isIn(m.Handler(hello()), signIn("zhangsan.2", before)), "revoked since")
+		assert.True(t, isIn(m.Handler(hello()), signIn("zhangsan.3", time.Time{})))
 	})
 }

@@ -21,7 +21,7 @@ func TestExampleIsTheProgramOfTheREADME(t *testing.T) {
 	require.True(t, ok)
 	example = after
 	own := func(line string) bool {
-		for _, part := range []string{"fake.", "// Output:", "browser", "os.Getenv", "envoptions", "ListenAndServe"} {
+		for _, part := range []string{"fake.", "// Output:", "browser", "os.LookupEnv", "envoptions", "ListenAndServe"} {
 			if strings.Contains(line, part) {
 				return true
 			}

@@ -47,24 +47,24 @@ func (m *Middleware) recheck(ctx context.Context, id *Identity) {
 }
 
 func (m *Middleware) lookUpAgain(ctx context.Context, id Identity) error {
-	welcome, err := m.stillWelcome(ctx, id)
-	if err != nil || welcome {
+	allowed, err := m.maySignIn(ctx, id)
+	if err != nil || allowed {
 		return err
 	}
 	if err = m.revoke(ctx, id); err != nil {
-		return fmt.Errorf("no longer welcome: %w", err)
+		return fmt.Errorf("may no longer sign in: %w", err)
 	}
-	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member is no longer welcome; their sessions are revoked")
+	m.log.LogAttrs(ctx, slog.LevelInfo, "wecom: a member may no longer sign in; their sessions are revoked")
 	m.observe(ctx, Event{Name: "recheck", Outcome: "revoked"})
 	return nil
 }
 
-func (m *Middleware) stillWelcome(ctx context.Context, id Identity) (bool, error) {
+func (m *Middleware) maySignIn(ctx context.Context, id Identity) (bool, error) {
 	if p, ok := m.provider.(interface {
 		Recheck(context.Context, Identity) (bool, error)
 	}); ok {
-		if welcome, err := p.Recheck(ctx, id); err != nil || !welcome {
-			return welcome, err
+		if allowed, err := p.Recheck(ctx, id); err != nil || !allowed {
+			return allowed, err
 		}
 	}
 	if m.authorize == nil {

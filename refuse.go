@@ -15,7 +15,7 @@ func (m *Middleware) fail(w http.ResponseWriter, r *http.Request, f *Failure) {
 	f.language, f.back, f.provider = m.language(r), cmp.Or(f.back, m.site.home), m.provider.App().Provider
 	f.brand = m.site.brand
 	if name, ok := m.site.route(r); ok {
-		f.form = cmp.Or(f.form, m.routes[name].form)
+		f.format = cmp.Or(f.format, m.routes[name].format)
 	}
 	f.Status, f.Message = f.status(), cmp.Or(f.Message, f.sentences(r))
 	level := slog.LevelWarn

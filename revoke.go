@@ -21,7 +21,7 @@ func (m *Middleware) Revoke(ctx context.Context, id Identity) error {
 	if m.sessions == nil {
 		return errZeroMiddleware
 	}
-	if !id.names() {
+	if !id.namesSomebody() {
 		return errors.New("wecom: Revoke: the identity names nobody")
 	}
 	return m.revoke(ctx, id)
@@ -53,7 +53,7 @@ func (m *Middleware) Revoked(ctx context.Context, id Identity) (bool, error) {
 	if m.sessions == nil {
 		return true, errZeroMiddleware
 	}
-	if !id.names() || id.app() != m.sessions.app {
+	if !id.namesSomebody() || id.app() != m.sessions.app {
 		return true, nil
 	}
 	gone, err := m.sessions.isRevoked(ctx, session{id: &id})

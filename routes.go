@@ -14,15 +14,15 @@ import (
 	"github.com/wecomauth/wecom/internal/reqkind"
 )
 
-// builtInRoutes are our own routes beside the callback, by the last element of
+// builtInRoutes are the routes beside the callback, by the last element of
 // their path.
 var builtInRoutes = map[string]route{
-	"login":      {methods{"GET", "HEAD"}, asAsked, (*Middleware).login},
-	"logout":     {methods{"POST"}, asAsked, (*Middleware).logout},
-	"signed-out": {methods{"GET", "HEAD"}, asAsked, (*Middleware).signedOut},
+	"login":      {methods{"GET", "HEAD"}, asRequested, (*Middleware).login},
+	"logout":     {methods{"POST"}, asRequested, (*Middleware).logout},
+	"signed-out": {methods{"GET", "HEAD"}, asRequested, (*Middleware).signedOut},
 	"attempt":    {methods{"POST"}, asJSON, (*Middleware).scriptAttempt},
 	"session":    {methods{"GET", "HEAD", "POST", "DELETE"}, asJSON, (*Middleware).scriptSession},
-	"wecom.js":   {methods{"GET", "HEAD"}, asAsked, (*Middleware).module},
+	"wecom.js":   {methods{"GET", "HEAD"}, asRequested, (*Middleware).module},
 	"jssdk":      {methods{"GET"}, asJSON, (*Middleware).jssdk}, // with Options.JSSDK
 }
 
@@ -42,12 +42,12 @@ func (m *Middleware) login(w http.ResponseWriter, r *http.Request, s session) {
 		f := newFailure("prefetch_refused", nil)
 		f.LoginURL = m.LoginURL("")
 		m.fail(w, r, f)
-	case m.panel.wants(r) && query.Get("panel") != "no":
+	case m.panel.isFor(r) && query.Get("panel") != "no":
 		m.showPanel(w, r, returnTo)
 	default:
 		a := attempt.New(0, time.Now(), returnTo)
 		a.SignedIn = s.live()
-		m.start(w, r, a)
+		m.redirectToProvider(w, r, a)
 	}
 }
 
@@ -82,6 +82,15 @@ func (m *Middleware) logout(w http.ResponseWriter, r *http.Request, s session) {
 	redirect(w, http.StatusSeeOther, m.site.path("signed-out"))
 }
 
+// wrongMethod answers a link to a route that wants a form: to logout, with that form.
+func (m *Middleware) wrongMethod(w http.ResponseWriter, r *http.Request) {
+	f := newFailure("method_not_allowed", nil)
+	if name, _ := m.site.route(r); name == "logout" && reqkind.WantsPage(r) {
+		f.text, f.back, f.post = "sign_out", m.site.path("logout"), true
+	}
+	m.fail(w, r, f)
+}
+
 func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) *Failure {
 	if !reqkind.SameOrigin(r, m.site.origin) {
 		return newFailure("cross_origin", nil)
@@ -89,7 +98,7 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 	if r.URL.Query().Get("everywhere") == "1" {
 		if !s.live() { // nobody knows whose sessions to end
 			f := m.loginRequired(r)
-			f.form = asAsked
+			f.format = asRequested
 			return f
 		}
 		if err := m.revoke(r.Context(), *s.id); err != nil {
@@ -101,7 +110,7 @@ func (m *Middleware) signOut(w http.ResponseWriter, r *http.Request, s session) 
 	}
 	// With an attempt spent just now, the next page would say that the browser did not
 	// keep its session, instead of signing in.
-	m.attempts.dropAll(w, r)
+	m.attempts.deleteCookies(w, r)
 	ctx := r.Context()
 	if s.live() {
 		ctx = NewContext(ctx, *s.id)

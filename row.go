@@ -9,12 +9,12 @@ import (
 // A session is a row that was found or just written. The zero session is nobody's.
 type session struct {
 	id      *Identity // never modified: requests share it
-	token   string
+	token   string    // "" if there is no row to delete
 	expires time.Time
 	ended   bool // the browser sent a token, but its session has ended or is unknown
 }
 
-func (s session) live() bool { return s.token != "" }
+func (s session) live() bool { return s.token != "" && !s.ended }
 
 // tokenLen is the length of a session token as it stands in the cookie: 256 bits in base64url.
 const tokenLen = 43
@@ -128,5 +128,5 @@ func decodeRow(row []byte) (s session, ok bool) {
 			}
 		}
 	}
-	return s, at == len(body) && s.id.names()
+	return s, at == len(body) && s.id.namesSomebody()
 }

@@ -107,7 +107,7 @@ func (m *Middleware) scriptSignIn(w http.ResponseWriter, r *http.Request, s sess
 		refuse(newFailure("bad_request", nil))
 		return
 	}
-	in := m.readPair(r, code, state)
+	in := m.readCodeAndState(r, code, state)
 	switch in.decide(s.live(), time.Now()) {
 	case exchangeCode:
 	case refuseState:
@@ -219,8 +219,8 @@ func (m *Middleware) readPage(r *http.Request) (page, kind string, ok bool) {
 		return "", "", false
 	}
 	page, kind = query.Get("url"), query.Get("kind")
-	path, own := strings.CutPrefix(page, m.site.origin)
-	if !own || kind != "" && kind != "config" && kind != "agentConfig" {
+	path, ours := strings.CutPrefix(page, m.site.origin)
+	if !ours || kind != "" && kind != "config" && kind != "agentConfig" {
 		return "", "", false
 	}
 	_, ok = returnto.Parse(path) // begins with a slash: the origin ends where it seems to

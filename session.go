@@ -60,11 +60,11 @@ func (s *sessions) find(r *http.Request) (found session, ctx context.Context, er
 		return session{ended: true}, ctx, err
 	}
 	if gone, err := s.isRevoked(ctx, found); err != nil || gone {
-		return session{ended: true}, ctx, err
+		return session{token: token, ended: true}, ctx, err
 	}
 	if s.idle > 0 {
 		if ok, err = s.touch(ctx, token); err != nil || !ok {
-			return session{ended: true}, ctx, err
+			return session{token: token, ended: true}, ctx, err
 		}
 	}
 	found.token = token
@@ -92,7 +92,7 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 	created := session{
 		id:      &id,
 		token:   base64.RawURLEncoding.EncodeToString(b),
-		expires: time.Now().Add(s.lifetime),
+		expires: id.AuthenticatedAt.Add(s.lifetime),
 	}
 	if s.idle > 0 {
 		if err := s.writeIdle(ctx, s.key('i', created.token)); err != nil {
@@ -106,16 +106,17 @@ func (s *sessions) create(ctx context.Context, id Identity) (session, error) {
 // the request came with. If it returns an error, the browser still has old.
 func (s *sessions) attach(w http.ResponseWriter, r *http.Request, fresh, old session) error {
 	return s.carrier.attach(w, r, fresh, func() error {
-		if !old.live() || old.token == fresh.token {
+		if old.token == "" || old.token == fresh.token {
 			return nil
 		}
 		return s.delete(r.Context(), old.token)
 	})
 }
 
-// end deletes the session's row for good and takes the token from the browser.
+// end deletes the session's row for good and takes the token from the browser. It does so with one
+// that was revoked, too: other processes hear of that up to a second later.
 func (s *sessions) end(w http.ResponseWriter, r *http.Request, old session) error {
-	if old.live() {
+	if old.token != "" {
 		if err := s.delete(r.Context(), old.token); err != nil {
 			return err
 		}

@@ -301,6 +301,23 @@ func TestT11_LogoutIsFinal(t *testing.T) {
 	}
 }
 
+// A link cannot sign anybody out. Below a prefix, too, it leads to a page whose button does.
+func TestLinkToLogout(t *testing.T) {
+	w := newWorld(t, func(o *wecom.Options) { o.CallbackURL, o.MountPath = site+"/app/wecom/callback", "/app" })
+	link := request("GET", "/wecom/logout")
+	link.Header.Set("Accept", "text/html")
+	page := do(w.auth.Routes(), link)
+	assert.Equal(t, 405, page.Code)
+	assert.Equal(t, "POST", page.Header().Get("Allow"))
+	assert.Contains(t, page.Body.String(), `<form method="post" action="/app/wecom/logout">`)
+	assert.Contains(t, page.Header().Get("Content-Security-Policy"), "form-action 'self'")
+
+	link.Header.Set("Accept", "application/json")
+	script := do(w.auth.Routes(), link)
+	assert.Equal(t, 405, script.Code)
+	assert.NotContains(t, script.Body.String(), "/logout")
+}
+
 func TestT12_Logout(t *testing.T) {
 	w := newWorld(t)
 	tests := []struct {

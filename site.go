@@ -18,13 +18,13 @@ type site struct {
 	origin   string            // of CallbackURL
 	host     string            // of CallbackURL, without a port
 	mount    string            // what stands before the paths that the handler sees
-	folder   string            // of our own routes, as the handler sees them: "/wecom"
+	folder   string            // of the built-in routes, as the handler sees them: "/wecom"
 	home     string            // where a sign-in without a return path ends, as the browser sees it
 	brand    pages.Brand       // AppName and Contact
-	routes   map[string]string // the names of our own routes by path, as the handler sees them
+	routes   map[string]string // the names of the built-in routes by path, as the handler sees them
 }
 
-// route returns the name of our own route that r asks for. Only the exact, undecoded
+// route returns the name of the built-in route that r asks for. Only the exact, undecoded
 // path counts: every server in front of us compares paths in its own way.
 func (s *site) route(r *http.Request) (name string, ok bool) {
 	if r.URL.RawPath != "" || !strings.HasPrefix(r.URL.Path, s.folder) {
@@ -34,7 +34,7 @@ func (s *site) route(r *http.Request) (name string, ok bool) {
 	return name, ok
 }
 
-// path returns the path of one of our own routes as the browser sees it.
+// path returns the path of a built-in route as the browser sees it.
 func (s *site) path(route string) string { return s.mount + s.folder + "/" + route }
 
 // loginURL returns the path that starts a sign-in, with returnTo if it is valid.
@@ -49,7 +49,7 @@ func (s *site) loginURL(returnTo string) string {
 // maxEscaped bounds an escaped return path, which enters Location and Refresh.
 const maxEscaped = 2300
 
-// returnPath accepts a path on this site to return to. It refuses our own routes,
+// returnPath accepts a path on this site to return to. It refuses built-in routes,
 // which would start all over again, and paths that would make our headers too large.
 func (s *site) returnPath(target string) (string, bool) {
 	target, ok := returnto.Parse(target)

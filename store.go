@@ -59,7 +59,7 @@ func (s store) get(ctx context.Context, key string) ([]byte, bool, error) {
 	return a.row, a.found, err
 }
 
-// put and del go on when the browser has left: a logout must finish all the same.
+// put and del go on when the browser has left: a logout must finish anyway.
 
 func (s store) put(ctx context.Context, key string, row []byte, expires time.Time) error {
 	_, err := wait(context.WithoutCancel(ctx), s, "store_commit", func(ctx context.Context) (struct{}, error) {
@@ -78,7 +78,7 @@ func (s store) del(ctx context.Context, key string) error {
 // wait calls fn, which calls the store, and tells the observer how long that took.
 func wait[T any](ctx context.Context, s store, event string, fn func(context.Context) (T, error)) (T, error) {
 	if s.memory {
-		return foreign.Call("session store", func() (T, error) { return fn(ctx) })
+		return fn(ctx)
 	}
 	began := time.Now()
 	value, err := foreign.Within(ctx, s.timeout, "session store", fn)

@@ -226,8 +226,8 @@ func (s *tokenSource) Invalidate(rejected Token) {
 	s.cached.Store(nil)
 }
 
-func (s *tokenSource) fly(f *tokenFlight, held *cachedToken, rejected Token) {
-	c, err := s.refresh(held, rejected)
+func (s *tokenSource) fly(f *tokenFlight, cached *cachedToken, rejected Token) {
+	c, err := s.refresh(cached, rejected)
 	pause := pauseOf(err)
 
 	s.mu.Lock()
@@ -254,7 +254,7 @@ func (s *tokenSource) fly(f *tokenFlight, held *cachedToken, rejected Token) {
 // refresh takes a token from the store, or fetches one under its lock, or without a store. The
 // read shows within two seconds whether the store works at all, and is all that most processes
 // of a fleet need.
-func (s *tokenSource) refresh(held *cachedToken, rejected Token) (*cachedToken, error) {
+func (s *tokenSource) refresh(cached *cachedToken, rejected Token) (*cachedToken, error) {
 	if s.store == nil {
 		return s.renew(rejected)
 	}
@@ -265,16 +265,16 @@ func (s *tokenSource) refresh(held *cachedToken, rejected Token) (*cachedToken, 
 		s.storeResult(err)
 		return s.renew(rejected)
 	}
-	if c := s.adopt(current, held); c != nil {
+	if c := s.adopt(current, cached); c != nil {
 		s.storeResult(nil)
 		return c, nil
 	}
-	return s.update(held, rejected)
+	return s.update(cached, rejected)
 }
 
 // update refreshes under the store's lock. The result is what fn got inside the lock; what
 // Update returns only tells whether it was stored.
-func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, error) {
+func (s *tokenSource) update(cached *cachedToken, rejected Token) (*cachedToken, error) {
 	var (
 		claimed atomic.Bool // by Update's fn, or by us once we stop waiting for it
 		fetched = make(chan struct{})
@@ -289,7 +289,7 @@ func (s *tokenSource) update(held *cachedToken, rejected Token) (*cachedToken, e
 					return Token{}, errors.New("wecom: token store called back late or twice")
 				}
 				defer close(fetched)
-				if c = s.adopt(current, held); c != nil {
+				if c = s.adopt(current, cached); c != nil {
 					return current, nil
 				}
 				if c, err = s.renew(rejected); err != nil {
@@ -334,11 +334,11 @@ func withoutToken(err error, t Token) error {
 	return errors.New(upstream.Hidden{t.Value.Reveal()}.Clean(err.Error(), 300))
 }
 
-// adopt returns a stored token if it is better than held: another one, not reported, and with
+// adopt returns a stored token if it is better than the cached one: another, not reported, and with
 // more time left.
-func (s *tokenSource) adopt(current Token, held *cachedToken) *cachedToken {
+func (s *tokenSource) adopt(current Token, cached *cachedToken) *cachedToken {
 	life := time.Until(current.Expires) // by the wall clock, if it was read from a medium
-	if current.Value.Reveal() == "" || life <= max(minTokenLife, held.left()) || held != nil && held.equal(current) {
+	if current.Value.Reveal() == "" || life <= max(minTokenLife, cached.left()) || cached != nil && cached.equal(current) {
 		return nil
 	}
 	s.mu.Lock()

@@ -189,13 +189,13 @@ func (c *checks) callback(o Options) *url.URL {
 		c.Add("CallbackURL: write the host in lower case, as browsers do")
 	}
 	name := path.Base(u.Path)
-	switch _, own := builtInRoutes[name]; {
+	switch _, taken := builtInRoutes[name]; {
 	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
 		c.Add("CallbackURL: want a path that does not end in a slash, such as /wecom/callback")
 		return none
 	case path.Clean(u.Path) != u.Path || u.EscapedPath() != u.Path || !plainPath.MatchString(u.Path):
 		c.Add("CallbackURL: want a path of letters, digits, -, _, . and ~, without empty or dot elements")
-	case own:
+	case taken:
 		c.Add("CallbackURL: its last element %q is the name of another built-in route", name)
 	}
 	if o.MountPath != "" {
@@ -216,7 +216,7 @@ var plainPath = regexp.MustCompile(`^(?:/[0-9A-Za-z._~-]+)+$`)
 func (c *checks) home(o Options, callback *url.URL) string {
 	if o.HomePath == "" {
 		up := path.Dir(path.Dir(callback.Path))
-		if len(up) < len(o.MountPath) { // the own routes stand at the mount's root
+		if len(up) < len(o.MountPath) { // the built-in routes stand at the mount's root
 			up = o.MountPath
 		}
 		return strings.TrimSuffix(up, "/") + "/"

@@ -254,7 +254,7 @@ func (p *page) click(selector string) int64 {
 	ctx, cancel := context.WithTimeout(p.ctx, stepTimeout)
 	defer cancel()
 	res, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
-	require.NoError(p, err, "%s on %s\n%s", selector, p.href(), p.history())
+	require.NoError(p, err, "%s\n%s", selector, p.history())
 	return res.Status
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -28,9 +29,8 @@ import (
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
-// startNginx runs the configuration in docs/deployment.md, without TLS, without the lines in without, and with these
-// addresses in it. It returns the folder of the logs.
-func startNginx(t *testing.T, addr string, upstreams []string, without ...string) string {
+// runNginx runs servers, with its files in dir.
+func runNginx(t *testing.T, dir, servers string) {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -38,26 +38,6 @@ func startNginx(t *testing.T, addr string, upstreams []string, without ...string
 	}
 	if err != nil {
 		t.Skip("SKIPPED SERVICE TEST: nginx")
-	}
-	document, err := os.ReadFile("../docs/deployment.md")
-	require.NoError(t, err)
-	block := regexp.MustCompile("(?ms)^```nginx\n(.*?)^```$").FindSubmatch(document)
-	require.NotNil(t, block)
-	dir := t.TempDir()
-	text := regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(string(block[1]), "")
-	changes := [][2]string{
-		{"listen 443 ssl;", "listen " + addr + ";"},
-		{"server 127.0.0.1:8081;", "server " + upstreams[0] + ";"},
-		{"server 127.0.0.1:8082;", "server " + upstreams[1] + ";"},
-		{"server 127.0.0.1:8083;", "server " + upstreams[2] + ";"},
-		{"/var/log/nginx", dir},
-	}
-	for _, line := range without {
-		changes = append(changes, [2]string{line, ""})
-	}
-	for _, change := range changes {
-		require.Equal(t, 1, strings.Count(text, change[0]), change[0])
-		text = strings.Replace(text, change[0], change[1], 1)
 	}
 	conf := filepath.Join(dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, `
@@ -69,7 +49,7 @@ events { worker_connections 512; }
 http {
 	client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 %[2]s
-}`, dir, text), 0o600))
+}`, dir, servers), 0o600))
 	cmd := exec.Command(nginx, "-p", dir, "-c", conf, "-e", filepath.Join(dir, "error.log"))
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
@@ -77,6 +57,33 @@ http {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	})
+}
+
+// startNginx runs the configuration in docs/deployment.md, without TLS, without the lines in without, and with these
+// addresses in it. It returns the folder of the logs.
+func startNginx(t *testing.T, addr string, upstreams []string, without ...string) string {
+	t.Helper()
+	document, err := os.ReadFile("../docs/deployment.md")
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?ms)^```nginx\n(.*?)^```$").FindSubmatch(document)
+	require.NotNil(t, block)
+	dir := t.TempDir()
+	text := regexp.MustCompile(`(?m)^\s*ssl_certificate.*$`).ReplaceAllString(string(block[1]), "")
+	changes := [][2]string{
+		{"listen 443 ssl;", "listen " + addr + ";"},
+		{"server 127.0.0.1:8081 ", "server " + upstreams[0] + " "},
+		{"server 127.0.0.1:8082 ", "server " + upstreams[1] + " "},
+		{"server 127.0.0.1:8083 ", "server " + upstreams[2] + " "},
+		{"/var/log/nginx", dir},
+	}
+	for _, line := range without {
+		changes = append(changes, [2]string{line, ""})
+	}
+	for _, change := range changes {
+		require.Equal(t, 1, strings.Count(text, change[0]), change[0])
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	runNginx(t, dir, text)
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -85,6 +92,38 @@ http {
 		return err == nil
 	}, 10*time.Second, 10*time.Millisecond, "nginx does not listen")
 	return dir
+}
+
+// Processes that restart one after the other, without a pause, lose no request.
+func TestRollingRestartBehindNginx(t *testing.T) {
+	upstreams := make([]string, 3)
+	servers := make([]*http.Server, 3)
+	start := func(i int) {
+		l, err := net.Listen("tcp", cmp.Or(upstreams[i], "127.0.0.1:0"))
+		require.NoError(t, err)
+		upstreams[i] = l.Addr().String()
+		servers[i] = &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		go servers[i].Serve(l)
+	}
+	for i := range servers {
+		start(i)
+		t.Cleanup(func() { _ = servers[i].Close() })
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := free.Addr().String()
+	require.NoError(t, free.Close())
+	startNginx(t, addr, upstreams)
+	for i := range servers {
+		require.NoError(t, servers[i].Shutdown(t.Context()))
+		for range 10 {
+			res, err := http.Get("http://" + addr + "/")
+			require.NoError(t, err)
+			assert.Equal(t, 200, res.StatusCode, "while process %d is away", i)
+			_ = res.Body.Close()
+		}
+		start(i)
+	}
 }
 
 // The configuration that docs/deployment.md gives for nginx: sign-ins across replicas,

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -41,7 +41,7 @@ func startQuickstart(t *testing.T, fake *wecomtest.Fake, env ...string) string {
 	}
 	cmd := exec.Command(program)
 	cmd.Env = append([]string{"ADDR=127.0.0.1:0", "FAKE_ADDR=127.0.0.1:0"}, env...)
-	var logs syncBuffer
+	var logs logtest.Buffer
 	cmd.Stderr = &logs
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -61,23 +61,6 @@ func startQuickstart(t *testing.T, fake *wecomtest.Fake, env ...string) string {
 	}
 	require.Fail(t, "the quickstart did not start", logs.String())
 	return ""
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // signedInAs asks the site who this browser is, "" for nobody.
@@ -108,6 +91,7 @@ func TestQuickstartWithoutConfiguration(t *testing.T) {
 	assert.Equal(t, site+deepLink, p.href(), "back at the very page")
 	assert.Contains(t, p.text(), "zhangsan")
 	assert.Contains(t, p.text(), deepLink)
+	assert.Contains(t, p.text(), "2 研发部")
 	assert.NotContains(t, p.href(), "code=")
 
 	require.EqualValues(t, 200, p.open(site+"/api/me"))

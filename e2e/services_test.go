@@ -109,6 +109,7 @@ func newPool(t *testing.T, address string) *pgxpool.Pool {
 	require.NoError(t, err)
 	schema := fmt.Sprintf("wecom_e2e_%d_%d_%d", os.Getpid(), time.Now().Unix(), schemas.Add(1))
 	config.ConnConfig.RuntimeParams["search_path"] = schema
+	config.ConnConfig.RuntimeParams["synchronous_commit"] = "off" // others keep the disk busy
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	require.NoError(t, err)
 	_, err = pool.Exec(ctx, `CREATE SCHEMA `+schema+`;

@@ -185,7 +185,7 @@ type desk struct{}
 
 func (desk) App() wecom.App { return wecom.App{Provider: "desk", AppID: "1"} }
 
-func (desk) AuthorizeURL(a wecom.Attempt) string {
+func (desk) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	return "https://desk.example.com/?" + url.Values{"state": {a.State}, "redirect_uri": {a.RedirectURI}}.Encode()
 }
 

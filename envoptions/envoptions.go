@@ -3,7 +3,7 @@
 // a string. docs/options.md lists them.
 //
 //	variables := envoptions.All()
-//	options, mistakes := variables.Read(os.Getenv)
+//	options, mistakes := variables.Read(os.LookupEnv)
 //	options.SessionStore = rows // what no string can say
 //	auth, err := wecom.New(options)
 //	if err := errors.Join(mistakes, variables.Unknown(os.Environ()), variables.Named(err)); err != nil {
@@ -39,6 +39,9 @@ type Variable struct {
 	Usage string
 	// Secret says that the value must not be shown.
 	Secret bool
+	// Restricts says that the variable keeps people out. To set it to nothing is a mistake: an
+	// empty Secret or ConfigMap would let everybody in.
+	Restricts bool
 
 	read func(*reading, string) error // nil: a program's own
 }
@@ -54,20 +57,20 @@ type reading struct {
 	listed  []wecom.Authorizer // one of these must admit, if there is any
 }
 
-// Read returns the options that the variables say. getenv returns a variable's value, ""
-// if it is not set, and is os.Getenv in most programs. White space around a value is dropped.
+// Read returns the options that the variables say. lookup is os.LookupEnv in most programs.
+// White space around a value is dropped.
 //
 // The error lists every value that cannot be read, with its variable's name; the options
 // hold the others, and admit nobody if what cannot be read says who may come in. What
 // [wecom.New] refuses is left to it: see [Variables.Named].
-func (vs Variables) Read(getenv func(name string) string) (wecom.Options, error) {
+func (vs Variables) Read(lookup func(name string) (string, bool)) (wecom.Options, error) {
 	var r reading
 	var errs []error
 	for _, v := range vs {
 		if v.read == nil {
 			continue
 		}
-		value, err := Value(getenv, v.Name)
+		value, err := v.Value(lookup)
 		if err != nil {
 			errs = append(errs, err)
 		} else if value != "" {
@@ -77,7 +80,7 @@ func (vs Variables) Read(getenv func(name string) string) (wecom.Options, error)
 				}
 			}
 		}
-		if err != nil && v.Option == "Authorize" {
+		if err != nil && v.Restricts {
 			r.members = append(r.members, allow.Any()) // nobody, in case the error is ignored
 		}
 	}
@@ -87,17 +90,21 @@ func (vs Variables) Read(getenv func(name string) string) (wecom.Options, error)
 
 const maxFile = 64 << 10
 
-// Value returns the value of a variable, or what stands in the file that NAME_FILE names,
+// Value returns the value of the variable, or what stands in the file that NAME_FILE names,
 // without white space around it; "" if neither is set. Setting both is an error, and so is a
-// file that cannot be read, is empty or has more than 64 KiB. The error begins with the
-// variable's name and holds nothing of its value.
-func Value(getenv func(name string) string, name string) (string, error) {
-	value, path := strings.TrimSpace(getenv(name)), strings.TrimSpace(getenv(name+"_FILE"))
+// file that cannot be read, is empty or has more than 64 KiB, and nothing as the value of a
+// variable that restricts. The error begins with the variable's name and holds nothing of its value.
+func (v Variable) Value(lookup func(name string) (string, bool)) (string, error) {
+	value, set := lookup(v.Name)
+	path, named := lookup(v.Name + "_FILE")
+	value, path = strings.TrimSpace(value), strings.TrimSpace(path)
 	switch {
+	case v.Restricts && value == "" && path == "" && (set || named):
+		return "", fmt.Errorf("%s: it is set, but empty: leave it out to let everybody in", v.Name)
 	case path == "":
 		return value, nil
 	case value != "":
-		return "", fmt.Errorf("%s_FILE: %s is set too: leave one of them out", name, name)
+		return "", fmt.Errorf("%s_FILE: %s is set too: leave one of them out", v.Name, v.Name)
 	}
 	text, err := readFile(path)
 	switch {
@@ -107,12 +114,12 @@ func Value(getenv func(name string) string, name string) (string, error) {
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return "", fmt.Errorf("%s_FILE: the file cannot be read: %w", name, err)
+		return "", fmt.Errorf("%s_FILE: the file cannot be read: %w", v.Name, err)
 	case len(text) > maxFile:
-		return "", fmt.Errorf("%s_FILE: the file has more than %d bytes", name, maxFile)
+		return "", fmt.Errorf("%s_FILE: the file has more than %d bytes", v.Name, maxFile)
 	}
 	if value = strings.TrimSpace(string(text)); value == "" {
-		return "", fmt.Errorf("%s_FILE: the file is empty", name)
+		return "", fmt.Errorf("%s_FILE: the file is empty", v.Name)
 	}
 	return value, nil
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/wecomauth/wecom/envoptions"
 )
 
-// getenv is os.Getenv for an environment of its own.
-func getenv(env map[string]string) func(string) string {
-	return func(name string) string { return env[name] }
+// lookup is os.LookupEnv for an environment of its own.
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { value, set := env[name]; return value, set }
 }
 
 // Every option that can be a string has its variable, which sets it and nothing else.
@@ -57,7 +57,7 @@ func TestEveryOption(t *testing.T) {
 				continue
 			}
 			seen++
-			o, err := envoptions.All().Read(getenv(map[string]string{name: " " + value + "\n"}))
+			o, err := envoptions.All().Read(lookup(map[string]string{name: " " + value + "\n"}))
 			require.NoError(t, err, name)
 			got := reflect.ValueOf(&o).Elem()
 			for part := range strings.SplitSeq(option, ".") {
@@ -74,7 +74,7 @@ func TestEveryOption(t *testing.T) {
 	walk(reflect.TypeFor[wecom.Options](), "")
 	assert.Greater(t, seen, 20)
 
-	o, err := envoptions.All().Read(getenv(map[string]string{
+	o, err := envoptions.All().Read(lookup(map[string]string{
 		"WECOM_EARLIER_STATE_KEYS": "one,two", "WECOM_TRUSTED_PROXIES": "10.0.0.7,192.168.1.9/24", "WECOM_PAGE": "auto", "WECOM_MEMBERS": "all",
 	}))
 	require.NoError(t, err)
@@ -96,8 +96,9 @@ func TestWhoMayComeIn(t *testing.T) {
 		{map[string]string{"WECOM_ALLOW_USERS": "zhangsan", "WECOM_ALLOW_DEPARTMENTS": "sales"}, false, false},
 		{map[string]string{"WECOM_ALLOW_USERS_FILE": "/nowhere"}, false, false},
 		{map[string]string{"WECOM_MEMBERS": "some"}, false, false},
+		{map[string]string{"WECOM_ALLOW_USERS": ""}, false, false},
 	} {
-		o, _ := envoptions.All().Read(getenv(tt.env))
+		o, _ := envoptions.All().Read(lookup(tt.env))
 		require.NotNil(t, o.Authorize)
 		for user, want := range map[string]bool{"zhangsan": tt.zhangsan, "lisi": tt.lisi} {
 			id := wecom.Identity{UserID: user, Departments: []int64{3}, AuthenticatedAt: time.Now()}
@@ -116,7 +117,7 @@ func TestMistakes(t *testing.T) {
 		"WECOM_LIMIT_ANSWER_BYTES": "1MiB", "WECOM_PAGE": "qr", "WECOM_ALLOW_USERS": "corp/lisi", "WECOM_ALLOW_TAGS": ",", "WECOM_TRUSTED_PROXIES": "localhost,::ffff:10.0.0.7",
 		"WECOM_SECRET": "CANARY", "WECOM_SECRET_FILE": "CANARY", "WECOM_STATE_KEY_FILE": "CANARY", "WECOM_CORP_ID": "ww1",
 	}
-	o, err := envoptions.All().Read(getenv(env))
+	o, err := envoptions.All().Read(lookup(env))
 	lines := strings.Split(err.Error(), "\n")
 	assert.Len(t, lines, 13)
 	for name := range env {
@@ -127,9 +128,32 @@ func TestMistakes(t *testing.T) {
 	assert.NotContains(t, err.Error(), "CANARY")
 	assert.Equal(t, "ww1", o.CorpID, "what can be read is there")
 
-	o, err = envoptions.All().Read(getenv(map[string]string{"WECOM_RECHECK": "0", "WECOM_IDLE_TIMEOUT": "0s"}))
+	o, err = envoptions.All().Read(lookup(map[string]string{"WECOM_RECHECK": "0", "WECOM_IDLE_TIMEOUT": "0s"}))
 	require.NoError(t, err, "0 is none")
 	assert.Zero(t, o.Recheck)
+}
+
+// What restricts is not to be lifted by an empty Secret or ConfigMap.
+func TestEmpty(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	require.NoError(t, os.WriteFile(empty, []byte("\n"), 0o600))
+	restricting := 0
+	for _, v := range envoptions.All() {
+		for name, value := range map[string]string{v.Name: "", v.Name + "_FILE": " "} {
+			o, err := envoptions.All().Read(lookup(map[string]string{name: value}))
+			if v.Restricts {
+				restricting++
+				assert.ErrorContains(t, err, v.Name+": it is set, but empty")
+				assert.NotNil(t, o.Authorize)
+			} else {
+				assert.NoError(t, err, name)
+				assert.Nil(t, o.Authorize)
+			}
+		}
+		_, err := envoptions.All().Read(lookup(map[string]string{v.Name + "_FILE": empty}))
+		assert.ErrorContains(t, err, v.Name+"_FILE: the file is empty")
+	}
+	assert.Equal(t, 8, restricting, "members, users, departments and tags, each with a file")
 }
 
 func TestFiles(t *testing.T) {
@@ -154,7 +178,7 @@ func TestFiles(t *testing.T) {
 		{"", filepath.Join(dir, "CANARY"), "", "X_FILE: the file cannot be read: "},
 		{"CANARY", file("CANARY"), "", "X_FILE: X is set too"},
 	} {
-		got, err := envoptions.Value(getenv(map[string]string{"X": tt.value, "X_FILE": tt.path}), "X")
+		got, err := envoptions.Variable{Name: "X"}.Value(lookup(map[string]string{"X": tt.value, "X_FILE": tt.path}))
 		assert.Equal(t, tt.want, got)
 		if tt.wrong == "" {
 			assert.NoError(t, err)
@@ -162,7 +186,7 @@ func TestFiles(t *testing.T) {
 			assert.NotContains(t, err.Error(), "CANARY")
 		}
 	}
-	o, err := envoptions.All().Read(getenv(map[string]string{"WECOM_SECRET_FILE": file("from a file\n")}))
+	o, err := envoptions.All().Read(lookup(map[string]string{"WECOM_SECRET_FILE": file("from a file\n")}))
 	require.NoError(t, err)
 	assert.Equal(t, "from a file", o.Secret.Reveal())
 }
@@ -182,7 +206,7 @@ func TestUnknown(t *testing.T) {
 func TestNamed(t *testing.T) {
 	vs := envoptions.All()
 	assert.NoError(t, vs.Named(nil))
-	o, err := vs.Read(getenv(map[string]string{
+	o, err := vs.Read(lookup(map[string]string{
 		"WECOM_CORP_ID": "ww/1", "WECOM_CALLBACK_URL": "http://app.example.com/wecom/callback", "WECOM_MOUNT_PATH": "/x", "WECOM_PROFILE_REQUIRED": "true",
 		"WECOM_EARLIER_STATE_KEYS": "short", "WECOM_API_URL": "ftp://x", "WECOM_LIMIT_CALL": "2m", "WECOM_SCOPE": "all",
 	}))

@@ -201,6 +201,7 @@ func TestF33_LookUpsHang(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		assert.False(t, in(lisi))
 		assert.True(t, in(wangwu))
+		assert.Regexp(t, "level=WARN .*could not be looked up", w.logs.String())
 	})
 }
 
@@ -237,6 +238,38 @@ type countingStore struct {
 func (s *countingStore) Commit(key string, row []byte, expires time.Time) error {
 	s.n.Add(1)
 	return s.MemStore.Commit(key, row, expires)
+}
+
+// F33: a logger that panics when an announcement fails does not end the program either.
+func TestF33_PanicsWhileAnnouncing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &brokenStore{MemStore: memstore.NewWithCleanupInterval(0)}
+		store.down.Store(true)
+		b := &broken{Handler: slog.NewTextHandler(io.Discard, nil)}
+		w := newWorld(t, func(o *wecom.Options, eo *events.Options) { o.SessionStore, eo.Logger = store, slog.New(b) })
+		b.log.Store(true)
+		require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, `<xml><Event>change_contact</Event><ChangeType>update_party</ChangeType><Id>1</Id><MsgType>event</MsgType></xml>`, time.Now())).Code)
+		time.Sleep(time.Minute)
+	})
+}
+
+// A deadlineRecorder remembers the deadline for reading, as a server's ResponseWriter does.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (w *deadlineRecorder) SetReadDeadline(t time.Time) error { w.read = t; return nil }
+
+// F33: a body that never arrives holds a connection for less than the 5 seconds that WeCom waits.
+func TestF33_BodiesHaveADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		res := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+		w.app.ServeHTTP(res, wecomtest.EventRequest(w.at, unsubscribe, time.Now()))
+		assert.Equal(t, 200, res.Code)
+		assert.Equal(t, 4*time.Second, time.Until(res.read))
+	})
 }
 
 // F33: a reorganisation is announced to the other replicas once a second at most.

@@ -1,7 +1,6 @@
 package events_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +26,7 @@ import (
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/allow"
 	"github.com/wecomauth/wecom/events"
+	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -42,13 +42,13 @@ type world struct {
 	fake *wecomtest.Fake
 	auth *wecom.Middleware
 	app  http.Handler
-	logs *logBuffer
+	logs *logtest.Buffer
 	at   wecomtest.EventReceiver
 }
 
 func newWorld(t *testing.T, change ...func(*wecom.Options, *events.Options)) *world {
 	t.Helper()
-	w := &world{T: t, fake: wecomtest.New(), logs: &logBuffer{}}
+	w := &world{T: t, fake: wecomtest.New(), logs: &logtest.Buffer{}}
 	o := w.fake.Options(site + "/wecom/callback")
 	o.Logger = slog.New(slog.NewTextHandler(w.logs, nil))
 	eo := events.Options{Token: wecom.NewSecret(token), EncodingAESKey: wecom.NewSecret(aesKey), Logger: o.Logger}
@@ -60,6 +60,8 @@ func newWorld(t *testing.T, change ...func(*wecom.Options, *events.Options)) *wo
 	eo.Middlewares = append(eo.Middlewares, auth)
 	receiver, err := events.New(eo)
 	require.NoError(t, err)
+	clear(eo.Middlewares) // New has copied them
+	clear(eo.ReceiveIDs)
 	mux := http.NewServeMux()
 	mux.Handle("/wecom/events", receiver)
 	mux.Handle("/", auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,23 +108,6 @@ func (w *world) do(r *http.Request) *httptest.ResponseRecorder {
 	res := httptest.NewRecorder()
 	w.app.ServeHTTP(res, r)
 	return res
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // until lets a bubble's clock run to that time.
@@ -290,7 +275,7 @@ func TestSessionsEnd(t *testing.T) {
 // An event of one app says nothing about another, and one of another corp nothing at all.
 func TestOtherApps(t *testing.T) {
 	const known = "wweeeeeeeeeeeeeeee" // may speak, and is another corp
-	w := newWorld(t, func(_ *wecom.Options, o *events.Options) { o.ReceiveIDs = []string{known} })
+	w := newWorld(t, func(_ *wecom.Options, o *events.Options) { o.ReceiveIDs = append(make([]string, 0, 8), known) })
 	zhangsan := w.signIn("zhangsan")
 	unsubscribe := func(r wecomtest.EventReceiver, agent string) int {
 		message := fmt.Sprintf(`<xml><AgentID>%s</AgentID><Event>unsubscribe</Event><FromUserName>zhangsan</FromUserName><MsgType>event</MsgType></xml>`, agent)
@@ -425,6 +410,7 @@ func TestRotation(t *testing.T) {
 		r := w.at
 		r.Token, r.EncodingAESKey = at[0], at[1]
 		assert.NoError(t, w.fake.SaveEventReceiver(r), at)
+		assert.Contains(t, w.logs.String(), "WeCom verified the URL")
 		assert.Equal(t, 200, w.do(wecomtest.EventRequest(r, `<xml><Event>x</Event></xml>`, time.Now())).Code, at)
 	}
 	r := w.at
@@ -462,12 +448,60 @@ func TestStoreDown(t *testing.T) {
 		message := `<xml><AgentID>1000002</AgentID><Event>unsubscribe</Event><FromUserName>zhangsan</FromUserName><MsgType>event</MsgType></xml>`
 		store.down.Store(true)
 		assert.Equal(t, 500, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code)
+		assert.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, `<xml><Event>change_contact</Event><ChangeType>update_party</ChangeType><Id>1</Id></xml>`, time.Now())).Code)
+		assert.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, `<xml><Event>change_contact</Event><ChangeType>update_user</ChangeType><UserID>gone</UserID></xml>`, time.Now())).Code)
 		time.Sleep(2 * time.Second)
 		assert.True(t, in(zhangsan))
+		assert.Regexp(t, "level=WARN .*their sessions not ended", w.logs.String())
+		assert.Regexp(t, "level=ERROR .*the session store did not take a revocation", w.logs.String())
+		assert.Regexp(t, "level=WARN .*other processes do not learn", w.logs.String())
 		store.down.Store(false)
 		assert.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code, "the repeat")
 		time.Sleep(2 * time.Second)
 		assert.False(t, in(zhangsan))
+	})
+}
+
+// A nowhere is a provider of the corp that has no client.
+type nowhere struct{ app wecom.App }
+
+func (n nowhere) App() wecom.App                           { return n.app }
+func (nowhere) AuthorizeURL(wecom.AuthorizeRequest) string { return "" }
+func (nowhere) Identify(context.Context, string) (wecom.Identity, error) {
+	return wecom.Identity{}, wecom.ErrStartOver
+}
+
+// An event that names nobody, or the new id of somebody, leads to no look-up.
+func TestNobodyToLookUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, message := range []string{
+			`<xml><Event>unsubscribe</Event><MsgType>event</MsgType></xml>`,
+			`<xml><Event>change_contact</Event><ChangeType>update_user</ChangeType></xml>`,
+			`<xml><Event>change_contact</Event><ChangeType>update_user</ChangeType><UserID>lisi</UserID><NewUserID>li.si</NewUserID></xml>`,
+		} {
+			assert.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code, message)
+		}
+		time.Sleep(time.Minute)
+		assert.Zero(t, w.fake.Calls("user/get"))
+		assert.NotContains(t, w.logs.String(), "level=WARN")
+	})
+}
+
+// A middleware without a client looks nobody up, and that is no fault.
+func TestWithoutAClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options, eo *events.Options) {
+			m, err := wecom.New(wecom.Options{CallbackURL: site + "/other/callback", StateKey: wecom.NewSecret(strings.Repeat("k", 32)),
+				Provider: nowhere{wecom.App{Provider: "wecom", CorpID: o.CorpID, AppID: o.AgentID}}})
+			require.NoError(t, err)
+			eo.Middlewares = append(eo.Middlewares, m)
+		})
+		message := `<xml><AgentID>1000002</AgentID><Event>change_contact</Event><ChangeType>update_user</ChangeType><UserID>lisi</UserID></xml>`
+		require.Equal(t, 200, w.do(wecomtest.EventRequest(w.at, message, time.Now())).Code)
+		time.Sleep(time.Minute)
+		assert.Equal(t, 1, w.fake.Calls("user/get"))
+		assert.NotContains(t, w.logs.String(), "level=WARN")
 	})
 }
 

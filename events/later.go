@@ -70,7 +70,7 @@ func (e *Receiver) lookUp(changed member) {
 		if gone || err == nil && (record.Status == disabled || record.Status == left) {
 			err = e.revoke(ctx, m, ev)
 		}
-		if err != nil && !gone {
+		if err != nil {
 			e.log.LogAttrs(ctx, slog.LevelWarn, "events: a member who changed could not be looked up, or their sessions not ended", slog.String("cause", err.Error()))
 		}
 	}

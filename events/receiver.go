@@ -258,7 +258,7 @@ func (e *Receiver) open(q query, encrypted string) (message []byte, receiveID st
 		return nil, "", errors.New("the timestamp is more than ten minutes away: a replay, or a clock that is wrong")
 	}
 	// The two earlier values may have been changed one at a time.
-	for _, k := range append(e.keys[i:len(e.keys):len(e.keys)], e.keys[:i]...) {
+	for _, k := range slices.Concat(e.keys[i:], e.keys[:i]) {
 		if message, receiveID, err = k.aes.Open(encrypted); err == nil {
 			break
 		}

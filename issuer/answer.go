@@ -30,12 +30,11 @@ func setHeaders(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 }
 
-// public is for what is the same for everybody: scripts of all sites may read it.
+// public is for what is the same for everybody.
 func public(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Del("Pragma")
-	h.Set("Access-Control-Allow-Origin", "*")
 }
 
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {

@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -161,7 +162,7 @@ func TestT41_TokenRequests(t *testing.T) {
 		"no grant type":                     {nil, []string{"-grant_type"}, nil, "unsupported_grant_type"},
 		"password":                          {nil, []string{"grant_type", "password"}, nil, "unsupported_grant_type"},
 		"client credentials":                {nil, []string{"grant_type", "client_credentials"}, nil, "unsupported_grant_type"},
-		"refresh token":                     {nil, []string{"grant_type", "refresh_token"}, nil, "unsupported_grant_type"},
+		"refresh token":                     {nil, []string{"grant_type", "refresh_token"}, nil, "invalid_grant"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -213,31 +214,107 @@ func TestT41_CodeReplay(t *testing.T) {
 	assert.Equal(t, 401, status, "it may be the thief's")
 }
 
-// A racing store lets others go first when a code is taken.
+// A racing store lets others go first, once, before its call number turn; and it knows what was written.
 type racing struct {
 	shared
-	others func()
+	steps       sync.Mutex // guards the rest
+	calls, turn int
+	others      func()
+	written     []func()
+}
+
+func (s *racing) step() {
+	var others func()
+	s.steps.Lock()
+	if s.calls++; s.calls == s.turn {
+		others, s.others = s.others, nil
+	}
+	s.steps.Unlock()
+	if others != nil {
+		others()
+	}
+}
+
+func (s *racing) Find(token string) ([]byte, bool, error) {
+	s.step()
+	return s.shared.Find(token)
+}
+
+func (s *racing) Commit(token string, data []byte, expiry time.Time) error {
+	s.step()
+	s.steps.Lock()
+	defer s.steps.Unlock()
+	s.written = append(s.written, func() { _ = s.shared.Commit(token, data, expiry) })
+	return s.shared.Commit(token, data, expiry)
 }
 
 func (s *racing) TakeCtx(_ context.Context, token string) ([]byte, bool, error) {
-	data, found, err := s.Find(token)
-	_ = s.Delete(token)
-	if others := s.others; found && others != nil {
-		s.others = nil
-		others()
+	s.step()
+	data, found, err := s.shared.Find(token)
+	if err == nil {
+		_ = s.shared.Delete(token)
 	}
 	return data, found, err
 }
 
-// The code comes again between the moment when it is taken and that when there is a token to delete.
-func TestT41_CodeReplayInBetween(t *testing.T) {
+// A code or a refresh token comes again at whatever moment of the first request: there is one token at
+// most, and it is void. Nor does a write bring it back that the store does once more, or late.
+func TestT41_ReplayInBetween(t *testing.T) {
+	t.Run("code", func(t *testing.T) {
+		replayInBetween(t, 5, func(w *world) url.Values {
+			return form(w.code(w.signedIn("zhangsan"), "scope", "openid offline_access"))
+		})
+	})
+	t.Run("refresh token", func(t *testing.T) {
+		replayInBetween(t, 5, func(w *world) url.Values { return renewal(w.offlineTokens("zhangsan").RefreshToken) })
+	})
+}
+
+func replayInBetween(t *testing.T, want int, request func(*world) url.Values) {
+	moments := 0
+	for turn := 1; turn == moments+1; turn++ {
+		synctest.Test(t, func(t *testing.T) {
+			store := &racing{}
+			w := newWorld(t, offline(nil), func(o *options) { o.issuer.Store = store })
+			f := request(w)
+			var answers []tokens
+			store.calls, store.turn = 0, turn
+			store.others = func() { answers = append(answers, w.token(f)) }
+			answers = append(answers, w.token(f))
+			if len(answers) == 1 { // the request has fewer calls than that
+				return
+			}
+			moments++
+			for round := range 2 {
+				var given []string
+				for _, got := range answers {
+					if got.Status == 200 {
+						given = append(given, got.AccessToken)
+						status, _ := w.userinfo(got.AccessToken)
+						assert.Equal(t, 401, status, "moment %d, round %d", turn, round)
+						assert.Equal(t, "invalid_grant", w.token(renewal(got.RefreshToken)).Error)
+					} else {
+						assert.Equal(t, "invalid_grant", got.Error)
+					}
+				}
+				assert.Len(t, given, 1)
+				for _, write := range store.written {
+					write()
+				}
+			}
+		})
+	}
+	assert.Equal(t, want, moments)
+}
+
+// Codes that nobody was given leave nothing in the store.
+func TestT35_CodesMadeUp(t *testing.T) {
 	store := &racing{}
 	w := newWorld(t, func(o *options) { o.issuer.Store = store })
-	code := w.code(w.signedIn("zhangsan"))
-	store.others = func() { assert.Equal(t, "invalid_grant", w.token(form(code)).Error) }
-	got := w.token(form(code))
-	assert.Equal(t, "invalid_grant", got.Error)
-	assert.Empty(t, got.AccessToken)
+	for range 10 {
+		assert.Equal(t, "invalid_grant", w.token(form(rand.Text()+rand.Text()[:17])).Error)
+	}
+	assert.Empty(t, store.written)
 }
 
 // A parameter that comes twice could mean one thing here and another to who looked at it before.
@@ -515,16 +592,24 @@ func TestT41_ForgedHints(t *testing.T) {
 	embedded, err := jwt.Signed(own).Claims(claims).Serialize()
 	require.NoError(t, err)
 	_, payload, _ := strings.Cut(good.IDToken, ".")
+	var id wecom.Identity
+	require.NoError(t, b.Fetch("GET", iss+"/session", "").JSON(&id))
+	assertion, err := w.iss.Assertion(t.Context(), id, "https://wiki.example.com")
+	require.NoError(t, err)
 	for name, hint := range map[string]string{
 		"none":     "eyJhbGciOiJub25lIn0." + payload[:strings.IndexByte(payload, '.')+1],
 		"HS256":    confused,
 		"embedded": embedded,
 		"cut":      good.IDToken[:len(good.IDToken)-4] + "AAAA",
 		"no JWT":   "x",
+		// The program behind a proxy keeps it: it must not sign people out of everything else.
+		"an assertion": assertion,
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := answered(t, b.Get(authorizeURL(ask("prompt", "none", "id_token_hint", hint))))
 			assert.Equal(t, "login_required", got.Get("error"))
+			assert.Equal(t, 200, b.Get(iss+"/end-session?id_token_hint="+hint).Status)
+			assert.Equal(t, 200, b.Fetch("GET", iss+"/session", "").Status, "the person is asked")
 		})
 	}
 	got := answered(t, b.Get(authorizeURL(ask("prompt", "none", "id_token_hint", good.IDToken))))
@@ -559,6 +644,10 @@ func TestMistakes(t *testing.T) {
 		"a backslash":           {ID: "a", RedirectURIs: []string{`https://grafana.example.com\@evil.example/`}},
 		"a secret, no hash":     {ID: "a", SecretSHA256: "secret", RedirectURIs: []string{back}},
 		"a scope":               {ID: "a", RedirectURIs: []string{back}, Scopes: []string{"mail"}},
+		"a logout URI, http":    {ID: "a", RedirectURIs: []string{back}, BackChannelLogoutURI: "http://grafana.example.com/"},
+		"a logout URI, own":     {ID: "a", RedirectURIs: []string{back}, BackChannelLogoutURI: "com.example.app://logout"},
+		"offline without unit":  {ID: "a", RedirectURIs: []string{back}, OfflineAccess: 30},
+		"offline for two years": {ID: "a", RedirectURIs: []string{back}, OfflineAccess: 2 * 365 * 24 * time.Hour},
 		"an algorithm":          {ID: "a", RedirectURIs: []string{back}, Algorithm: "HS256"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -580,4 +669,68 @@ func TestMistakes(t *testing.T) {
 	assert.ErrorContains(t, err, "Middleware")
 	_, err = issuer.New(issuer.Options{URL: iss, Middleware: &wecom.Middleware{}})
 	assert.ErrorContains(t, err, "Middleware")
+}
+
+// Scripts of public clients' pages may call what these need, and other pages' what is the same for everybody. The
+// rest, and everything of the middleware's, is for no page of another origin.
+func TestT41_Scripts(t *testing.T) {
+	w := newWorld(t, func(o *options) {
+		o.issuer.Clients[1].RedirectURIs = append(o.issuer.Clients[1].RedirectURIs, "https://UP.example.com:443/cb", "http://127.0.0.1:80/cb", "https://port.example.com:8443/cb")
+	})
+	const spa = "https://spa.example.com"
+	for _, c := range []struct{ method, path, origin, want string }{
+		{"GET", "/.well-known/openid-configuration", "https://any.example", "*"},
+		{"GET", "/keys", "https://any.example", "*"},
+		{"GET", "/keys", "", "*"},
+		{"POST", "/token", spa, spa},
+		{"GET", "/userinfo", spa, spa},
+		{"GET", "/userinfo", "https://up.example.com", "https://up.example.com"},
+		{"GET", "/userinfo", "http://127.0.0.1", "http://127.0.0.1"},
+		{"GET", "/userinfo", "https://port.example.com:8443", "https://port.example.com:8443"},
+		{"GET", "/userinfo", "https://port.example.com", ""},
+		{"GET", "/userinfo", "https://up.example.com:443", ""},
+		{"GET", "/userinfo", "http://spa.example.com", ""},
+		{"GET", "/userinfo", "https://spa.example.com.evil.example", ""},
+		{"GET", "/userinfo", "https://evil.example", ""},
+		{"GET", "/userinfo", app, ""}, // a client with a secret has no use for it in a page
+		{"GET", "/userinfo", "null", ""},
+		{"GET", "/userinfo", "none", ""},
+		{"GET", "/userinfo", "", ""},
+		{"POST", "/token", "com.example.spa://", ""},
+		{"POST", "/token", "https://evil.example", ""},
+		{"GET", "/authorize", spa, ""},
+		{"GET", "/end-session", spa, ""},
+		{"GET", "/session", spa, ""},
+		{"POST", "/logout", spa, ""},
+		{"POST", "/attempt", spa, ""},
+	} {
+		for _, preflight := range []bool{false, true} {
+			name := fmt.Sprint(c, preflight)
+			r := httptest.NewRequest(c.method, iss+c.path, nil)
+			if preflight {
+				r.Method = "OPTIONS"
+				r.Header.Set("Access-Control-Request-Method", c.method)
+				r.Header.Set("Access-Control-Request-Headers", "authorization")
+			}
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
+			}
+			res := httptest.NewRecorder()
+			w.site.ServeHTTP(res, r)
+			h := res.Header()
+			assert.Equal(t, c.want, h.Get("Access-Control-Allow-Origin"), name)
+			assert.Empty(t, h.Get("Access-Control-Allow-Credentials"), name)
+			if c.path == "/token" || c.path == "/userinfo" {
+				assert.Equal(t, "Origin", h.Get("Vary"), name)
+			}
+			switch {
+			case preflight && c.want != "":
+				assert.Equal(t, 204, res.Code, name)
+				assert.Contains(t, h.Get("Access-Control-Allow-Methods"), c.method, name)
+				assert.Contains(t, h.Get("Access-Control-Allow-Headers"), "Authorization", name)
+			case preflight:
+				assert.NotEqual(t, 2, res.Code/100, name)
+			}
+		}
+	}
 }

@@ -331,6 +331,14 @@ func (s *Issuer) grant(w http.ResponseWriter, r *http.Request, in request, id we
 }
 
 func (s *Issuer) sendError(w http.ResponseWriter, r *http.Request, in request, f *refusal) {
+	if _, isHost := s.hosts.Load(in.client.ID); isHost { // its callback would say that the person refused
+		shown := errRequest
+		if f.Code == "temporarily_unavailable" {
+			shown = unavailable(f)
+		}
+		s.fail(w, r, shown)
+		return
+	}
 	s.log.LogAttrs(r.Context(), slog.LevelInfo, "issuer: the client is told of an error",
 		slog.String("client", in.client.ID), slog.String("code", f.Code), slog.String("cause", f.Description))
 	s.send(w, r, in, url.Values{"error": {f.Code}, "error_description": {f.Description}})

@@ -42,7 +42,10 @@ func (s *Issuer) claims(ctx context.Context, id wecom.Identity, scope string) (m
 			all["email_verified"] = true
 		}
 	}
-	if slices.Contains(scopes, "groups") && s.groups != nil {
+	if slices.Contains(scopes, "groups") {
+		if len(id.Departments) > 0 {
+			all["departments"] = id.Departments
+		}
 		groups, err := s.groups(ctx, id)
 		if err != nil {
 			return nil, err
@@ -69,7 +72,10 @@ func (s *Issuer) idToken(ctx context.Context, client *Client, c code, access str
 	if c.Nonce != "" {
 		all["nonce"] = c.Nonce
 	}
-	return s.keys.sign(ctx, client.Algorithm, all)
+	if client.BackChannelLogoutURI != "" {
+		all["sid"] = s.sid(c.Identity)
+	}
+	return s.keys.sign(ctx, client.Algorithm, "JWT", all)
 }
 
 const assertionLife = 5 * time.Minute
@@ -99,7 +105,7 @@ func (s *Issuer) Assertion(ctx context.Context, id wecom.Identity, audience stri
 	if slices.Contains(s.keys.algorithms, "ES256") {
 		alg = "ES256"
 	}
-	return s.keys.sign(ctx, alg, all)
+	return s.keys.sign(ctx, alg, "JWT", all)
 }
 
 // readHint returns the claims of an ID token of ours, expired or not.
@@ -116,7 +122,8 @@ func (s *Issuer) readHint(ctx context.Context, hint string) (jwt.Claims, error) 
 	if err := token.Claims(&set, &claims); err != nil {
 		return claims, err
 	}
-	if claims.Issuer != s.url || len(claims.Audience) != 1 {
+	// An assertion is for no client.
+	if claims.Issuer != s.url || len(claims.Audience) != 1 || s.client(claims.Audience[0]) == nil || token.Headers[0].ExtraHeaders[jose.HeaderType] != "JWT" {
 		return claims, errors.New("issuer: the hint is no ID token of ours")
 	}
 	return claims, nil
@@ -145,19 +152,22 @@ var errToken = errors.New("issuer: no valid access token")
 
 // bearer returns the access token that the request brings. It is valid as long as the
 // session that it stands for would be.
-func (s *Issuer) bearer(r *http.Request) (token accessToken, err error) {
+func (s *Issuer) bearer(r *http.Request) (token credential, err error) {
 	kind, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	rest, sent, _ := strings.Cut(text, ".")
-	if !strings.EqualFold(kind, "Bearer") || len(rest) != secretLen || len(sent) != secretLen {
+	name, sent, _ := strings.Cut(text, ".")
+	if !strings.EqualFold(kind, "Bearer") || len(name) != secretLen || len(sent) != secretLen {
 		return token, errToken
 	}
-	found, err := s.rows.get(r.Context(), tokenRow, rest, &token)
+	found, err := s.rows.get(r.Context(), tokenRow, text, &token)
 	if err != nil {
 		return token, err
 	}
 	client := s.client(token.Client)
-	if !found || !equal(token.Secret, hash(sent)) || !time.Now().Before(token.Expires) || client == nil {
+	if !found || !time.Now().Before(token.Ends) || client == nil {
 		return token, errToken
+	}
+	if ended, err := s.rows.get(r.Context(), endedRow, name, new(bool)); err != nil || ended {
+		return token, first(err, errToken)
 	}
 	token.Scope = client.scope(token.Scope) // what it may have now
 	revoked, err := s.auth.Revoked(r.Context(), token.Identity)

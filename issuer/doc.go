@@ -14,7 +14,7 @@
 //
 // It serves the authorization code flow with PKCE and has no users: a code and what
 // is given for it stand for a session of the middleware. Nobody is asked for
-// consent, since the clients are the company's own. There are no refresh tokens, no implicit
+// consent, since the clients are the company's own. There is no implicit
 // and no hybrid flow, and no dynamic registration.
 //
 // # Neighbours

@@ -126,7 +126,7 @@ type oneProvider struct{ id wecom.Identity }
 func (p oneProvider) App() wecom.App {
 	return wecom.App{Provider: p.id.Provider, CorpID: p.id.CorpID, AppID: p.id.AppID}
 }
-func (p oneProvider) AuthorizeURL(a wecom.Attempt) string {
+func (p oneProvider) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	return "https://one.test/?state=" + a.State
 }
 func (p oneProvider) Identify(context.Context, string) (wecom.Identity, error) { return p.id, nil }

@@ -33,8 +33,8 @@ const (
 	keyLife    = 90 * 24 * time.Hour // of signing
 	keyOverlap = 8 * 24 * time.Hour
 
-	keysKnown  = time.Minute // how long they are used before the store is asked again
-	keysSettle = time.Second // between writing the first keys and using them
+	keysStay  = 2 * keyLife
+	keysKnown = time.Minute // how long they are used before the store is asked again
 )
 
 // A signingKey is one key pair.
@@ -43,16 +43,15 @@ type signingKey struct {
 	Made time.Time `json:"made"`
 	DER  []byte    `json:"der"` // PKCS #8
 
-	id     string // RFC 7638
-	signer jose.Signer
-	public jose.JSONWebKey
+	id      string // RFC 7638
+	private crypto.Signer
+	public  jose.JSONWebKey
 }
 
 // keys are what signs. They are safe for concurrent use.
 type keys struct {
 	algorithms []string
 	rows       *rows // nil: fixed
-	shared     bool  // with other processes
 	sealed     cipher.AEAD
 	row        string // its name: another Key has another row
 
@@ -111,7 +110,7 @@ func keptKeys(r *rows, secret string, shared bool) (*keys, error) {
 	name := sha256.Sum256(append([]byte("name"), sealing...))
 	return &keys{
 		algorithms: []string{"RS256", "ES256"},
-		rows:       r, shared: shared, sealed: sealed, row: base64.RawURLEncoding.EncodeToString(name[:]),
+		rows:       r, sealed: sealed, row: base64.RawURLEncoding.EncodeToString(name[:]),
 		lock: make(chan struct{}, 1),
 	}, nil
 }
@@ -123,12 +122,9 @@ func (k *signingKey) use(private crypto.Signer) error {
 	if err != nil {
 		return err
 	}
-	k.id = base64.RawURLEncoding.EncodeToString(sum)
+	k.id, k.private = base64.RawURLEncoding.EncodeToString(sum), private
 	k.public.KeyID = k.id
-	k.signer, err = jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.SignatureAlgorithm(k.Alg), Key: jose.JSONWebKey{Key: private, KeyID: k.id},
-	}, (&jose.SignerOptions{}).WithType("JWT"))
-	return err
+	return nil
 }
 
 func makeKey(alg string, now time.Time) (*signingKey, error) {
@@ -149,8 +145,8 @@ func makeKey(alg string, now time.Time) (*signingKey, error) {
 	return k, k.use(private)
 }
 
-// sign returns the claims as a JWT.
-func (k *keys) sign(ctx context.Context, alg string, claims any) (string, error) {
+// sign returns the claims as a JWT of that type.
+func (k *keys) sign(ctx context.Context, alg, kind string, claims any) (string, error) {
 	all, err := k.current(ctx)
 	if err != nil {
 		return "", err
@@ -159,7 +155,13 @@ func (k *keys) sign(ctx context.Context, alg string, claims any) (string, error)
 	if key == nil {
 		return "", errors.New("issuer: there is no key for " + alg)
 	}
-	return jwt.Signed(key.signer).Claims(claims).Serialize()
+	signer, err := jose.NewSigner(jose.SigningKey{
+		Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: key.private, KeyID: key.id},
+	}, (&jose.SignerOptions{}).WithType(jose.ContentType(kind)))
+	if err != nil {
+		return "", err
+	}
+	return jwt.Signed(signer).Claims(claims).Serialize()
 }
 
 // signs picks the key that every replica picks that knows the same keys.
@@ -174,6 +176,23 @@ func (k *keys) signs(all []*signingKey, alg string, now time.Time) *signingKey {
 		}
 	}
 	return best
+}
+
+// A Key is a key of the issuer's, without its secret.
+type Key struct {
+	ID, Algorithm string
+	Made          time.Time // zero for one of Options.SigningKeys
+	Signs         bool      // others are only published
+}
+
+// Keys returns the keys that are published, and makes them if there are none yet.
+func (s *Issuer) Keys(ctx context.Context) ([]Key, error) {
+	all, err := s.keys.current(ctx)
+	var list []Key
+	for _, key := range all {
+		list = append(list, Key{key.id, key.Alg, key.Made, s.keys.signs(all, key.Alg, time.Now()) == key})
+	}
+	return list, err
 }
 
 // published returns what …/keys shows.
@@ -233,9 +252,8 @@ func (k *keys) current(ctx context.Context) ([]*signingKey, error) {
 
 // update reads the row, adds what is missing and writes it if that changes it. A store
 // has no way to change a row in one step, so two replicas may each write theirs: keys are
-// only ever added, and each replica adds those that it knows again if they are missing.
-// At the very first start nobody has seen a key yet: what stands in the row keysSettle after
-// it was written counts, and nothing else.
+// only ever added, each replica adds those that it knows again if they are missing, and
+// none signs before all know it. The first keys sign at once: of these there is one row.
 func (k *keys) update(ctx context.Context, known []*signingKey, now time.Time) ([]*signingKey, error) {
 	stored, err := k.load(ctx, now)
 	if err != nil {
@@ -255,21 +273,21 @@ func (k *keys) update(ctx context.Context, known []*signingKey, now time.Time) (
 	if len(all) == len(stored) {
 		return all, nil
 	}
-	if first && k.shared { // making an RSA key takes long
-		if stored, err = k.load(ctx, now); err != nil || len(stored) > 0 {
-			return stored, err
-		}
+	if !first {
+		return all, k.save(ctx, all)
 	}
-	if err := k.save(ctx, all); err != nil || !first || !k.shared {
+	box, err := k.seal(all)
+	if err != nil {
+		return nil, err
+	}
+	added, err := k.rows.add(ctx, keysRow, k.row, box, keysStay)
+	if err != nil || added {
 		return all, err
 	}
-	settled := time.NewTimer(keysSettle)
-	defer settled.Stop()
-	<-settled.C
 	if stored, err = k.load(ctx, now); err != nil || len(stored) > 0 {
 		return stored, err
 	}
-	return all, nil
+	return all, k.save(ctx, all) // the row is damaged
 }
 
 // due says whether a new key must be made: keyAhead before the last one has signed for keyLife.
@@ -318,9 +336,14 @@ func (k *keys) load(ctx context.Context, now time.Time) ([]*signingKey, error) {
 }
 
 func (k *keys) save(ctx context.Context, all []*signingKey) error {
-	plain, err := json.Marshal(all)
+	box, err := k.seal(all)
 	if err != nil {
 		return err
 	}
-	return k.rows.put(ctx, keysRow, k.row, k.sealed.Seal(nil, nil, plain, []byte(k.row)), 2*keyLife)
+	return k.rows.put(ctx, keysRow, k.row, box, keysStay)
+}
+
+func (k *keys) seal(all []*signingKey) ([]byte, error) {
+	plain, err := json.Marshal(all)
+	return k.sealed.Seal(nil, nil, plain, []byte(k.row)), err
 }

@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -31,11 +32,16 @@ type shared struct {
 	mu   sync.Mutex
 	rows map[string][]byte
 	away atomic.Bool
+
+	slow    time.Duration // each call takes that long
+	slower  time.Duration // each write takes that much longer than the last
+	writing atomic.Int64
 }
 
 var errAway = errors.New("the store is away")
 
 func (s *shared) Find(token string) ([]byte, bool, error) {
+	time.Sleep(s.slow)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away.Load() {
@@ -46,16 +52,29 @@ func (s *shared) Find(token string) ([]byte, bool, error) {
 }
 
 func (s *shared) Commit(token string, data []byte, _ time.Time) error {
+	_, err := s.write(token, data, true)
+	return err
+}
+
+func (s *shared) AddCtx(_ context.Context, token string, data []byte, _ time.Time) (bool, error) {
+	return s.write(token, data, false)
+}
+
+func (s *shared) write(token string, data []byte, over bool) (bool, error) {
+	time.Sleep(s.slow + time.Duration(s.writing.Add(1)-1)*s.slower)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away.Load() {
-		return errAway
+		return false, errAway
+	}
+	if s.rows[token] != nil && !over {
+		return false, nil
 	}
 	if s.rows == nil {
 		s.rows = map[string][]byte{}
 	}
 	s.rows[token] = data
-	return nil
+	return true, nil
 }
 
 func (s *shared) Delete(token string) error {
@@ -146,10 +165,11 @@ func TestT41_KeyRotation(t *testing.T) {
 	})
 }
 
-// Replicas that all start for the first time, in one moment, sign with the same key.
+// Replicas that all start for the first time, in one moment, sign with the same key,
+// however long their writes take.
 func TestT41_FirstStartOfManyReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, fake := &shared{}, wecomtest.New()
+		store, fake := &shared{slower: 600 * time.Millisecond}, wecomtest.New()
 		var all sync.WaitGroup
 		ids := make([][]string, 4)
 		for i := range ids {
@@ -259,4 +279,34 @@ func TestSigningKeys(t *testing.T) {
 	raw := newWorld(t).idToken()
 	_, err = w.verify("grafana", raw)
 	assert.NoError(t, err, "signed with the key that is the second now")
+}
+
+// Keys shows what is published and what signs.
+func TestKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, kept(&shared{}))
+		began := time.Now()
+		time.Sleep(90*24*time.Hour + time.Minute)
+		signs := func() (list []bool) {
+			keys, err := w.iss.Keys(t.Context())
+			require.NoError(t, err)
+			for i, k := range keys {
+				assert.Equal(t, w.keyIDs()[i], k.ID)
+				list = append(list, k.Signs)
+			}
+			return list
+		}
+		assert.Equal(t, []bool{true, true}, signs())
+		keys, _ := w.iss.Keys(t.Context())
+		assert.True(t, keys[0].Made.After(began))
+		time.Sleep(90*24*time.Hour + time.Minute)
+		assert.Equal(t, []bool{true, true, false, false}, signs())
+		time.Sleep(24 * time.Hour)
+		assert.Equal(t, []bool{false, false, true, true}, signs())
+	})
+	keys, err := newWorld(t).iss.Keys(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "ES256", keys[1].Algorithm)
+	assert.True(t, keys[1].Signs)
+	assert.Zero(t, keys[1].Made)
 }

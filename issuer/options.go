@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -39,7 +40,8 @@ type Options struct {
 	// Store keeps codes, access tokens and signing keys: the middleware's
 	// SessionStore, or any store of scs that all replicas share. A store that is a [Taker] makes
 	// codes single-use across replicas; with another one, two replicas that get
-	// one code in the same moment may both take it. Default: in memory.
+	// one code in the same moment may both take it. With one that is no [Adder], start one
+	// replica before the others, or two make different keys. Default: in memory.
 	Store scs.Store
 	// Key encrypts the signing keys in Store: at least 32 bytes, the same on all replicas,
 	// secret. Another Key means other signing keys. Required with Store, unless SigningKeys is set.
@@ -50,7 +52,8 @@ type Options struct {
 	// kept in Store and replaced every 90 days; a new key is published a day before it signs.
 	SigningKeys []crypto.Signer
 
-	// Groups tells the groups of a person, for clients that ask for the scope groups. If it
+	// Groups tells the groups of a person, for clients that ask for the scope groups, which
+	// tells the ids of the person's departments too. If it
 	// fails, so does the request: many programs take no groups for the person having left
 	// them. Default: no groups.
 	Groups func(ctx context.Context, id wecom.Identity) ([]string, error)
@@ -65,6 +68,9 @@ type Options struct {
 	// TokenLifetime is how long ID tokens and access tokens are valid, 1 minute to 24 hours. Default: 1 hour.
 	TokenLifetime time.Duration
 
+	// Transport carries the calls to BackChannelLogoutURIs. Default: one of our own, which
+	// honours the proxy variables of the environment.
+	Transport http.RoundTripper
 	// Logger gets causes; no secret, code, token or state reaches it. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -81,19 +87,32 @@ type Client struct {
 	RedirectURIs []string
 	// PostLogoutRedirectURIs are where a sign-out that the program asked for may end.
 	PostLogoutRedirectURIs []string
+	// BackChannelLogoutURI is what the program is told at, from server to server, that a session has ended
+	// from which it got tokens; then their claim sid names that session. See [Issuer.Observe].
+	BackChannelLogoutURI string
 	// Authorize decides who may use the program, of those who may sign in at all. Default: everybody.
 	Authorize wecom.Authorizer
 	// Scopes are those that the program may have beside openid: others that it asks
 	// for are left out. Default: profile, email and groups.
 	Scopes []string
+	// OfflineAccess is how long after a sign-in the program may renew its tokens without the browser, if it
+	// asks for the scope offline_access: 365 days at most. A refresh token works once; one that comes
+	// twice ends all tokens of the sign-in. Revoking the person ends them too, and the end of the session
+	// does not. Who has left the corp is found by events or Options.Recheck of the
+	// middleware alone. Default: no refresh tokens.
+	OfflineAccess time.Duration
 	// Algorithm signs the program's ID tokens: RS256 or ES256. Default: RS256, which every program knows.
 	Algorithm string
 	// DangerouslyAllowHTTP accepts redirect URIs with http: everybody on the network path can
 	// sign in to this program as somebody else.
 	DangerouslyAllowHTTP bool
+
+	calls chan struct{} // to BackChannelLogoutURI
 }
 
 var allScopes = []string{"openid", "profile", "email", "groups"}
+
+const offlineAccess = "offline_access"
 
 func (c *Client) public() bool { return c.SecretSHA256 == "" }
 
@@ -101,7 +120,7 @@ func (c *Client) public() bool { return c.SecretSHA256 == "" }
 func (c *Client) scope(asked string) string {
 	var granted []string
 	for _, s := range strings.Fields(asked) {
-		may := s == "openid" || slices.Contains(allScopes, s) && (c.Scopes == nil || slices.Contains(c.Scopes, s))
+		may := s == "openid" || s == offlineAccess && c.OfflineAccess > 0 || slices.Contains(allScopes, s) && (c.Scopes == nil || slices.Contains(c.Scopes, s))
 		if may && !slices.Contains(granted, s) {
 			granted = append(granted, s)
 		}
@@ -114,12 +133,15 @@ func New(o Options) (*Issuer, error) {
 	s := &Issuer{
 		auth:      o.Middleware,
 		url:       o.URL,
-		rows:      &rows{store: o.Store, space: o.URL},
+		rows:      &rows{store: o.Store, space: o.URL, locks: newStripes()},
+		lists:     newStripes(),
 		groups:    o.Groups,
 		email:     o.Email,
 		lifetime:  cmp.Or(o.SessionLifetime, 12*time.Hour),
 		tokenLife: cmp.Or(o.TokenLifetime, time.Hour),
 		log:       o.Logger,
+		endings:   make(chan struct{}, endingsAtOnce),
+		transport: o.Transport,
 	}
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("issuer: "+format, args...)) }
@@ -135,8 +157,17 @@ func New(o Options) (*Issuer, error) {
 			wrong("MountPath: want the middleware's")
 		}
 	}
+	if s.transport == nil {
+		s.transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+			MaxIdleConnsPerHost: callsAtOnce, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: maxBody,
+		}
+	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.groups == nil {
+		s.groups = func(context.Context, wecom.Identity) ([]string, error) { return nil, nil }
 	}
 	if s.email == nil {
 		s.email = func(id wecom.Identity) string { return id.BizMail }
@@ -199,6 +230,7 @@ func (s *Issuer) SetClients(clients []Client) error {
 		c.RedirectURIs, c.PostLogoutRedirectURIs, c.Scopes = slices.Clone(c.RedirectURIs), slices.Clone(c.PostLogoutRedirectURIs), slices.Clone(c.Scopes)
 		c.SecretSHA256 = strings.ToLower(c.SecretSHA256)
 		c.Algorithm = cmp.Or(c.Algorithm, "RS256")
+		c.calls = make(chan struct{}, callsAtOnce)
 		if err := c.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("issuer: client %d (%q): %w", i+1, c.ID, err))
 		} else if !slices.Contains(s.keys.algorithms, c.Algorithm) {
@@ -235,10 +267,20 @@ func (c *Client) Check() error {
 			wrong("%q: %w", uri, err)
 		}
 	}
+	if uri := c.BackChannelLogoutURI; uri != "" {
+		if err := c.checkRedirect(uri); err != nil {
+			wrong("BackChannelLogoutURI: %q: %w", uri, err)
+		} else if !strings.HasPrefix(uri, "https://") && !strings.HasPrefix(uri, "http://") {
+			wrong("BackChannelLogoutURI: %q: want https", uri)
+		}
+	}
 	for _, scope := range c.Scopes {
 		if !slices.Contains(allScopes, scope) {
 			wrong("Scopes: %q: want profile, email or groups", scope)
 		}
+	}
+	if c.OfflineAccess != 0 && (c.OfflineAccess < time.Minute || c.OfflineAccess > 365*24*time.Hour) {
+		wrong("OfflineAccess: %v: want 1 minute to 365 days", c.OfflineAccess)
 	}
 	if !slices.Contains([]string{"", "RS256", "ES256"}, c.Algorithm) {
 		wrong("Algorithm: %q: want RS256 or ES256", c.Algorithm)
@@ -265,7 +307,7 @@ func (c *Client) checkRedirect(uri string) error {
 		if c.DangerouslyAllowHTTP || u.Hostname() == "localhost" || err == nil && addr.IsLoopback() {
 			return nil
 		}
-		return errors.New("want https, unless on loopback or with DangerouslyAllowHTTP")
+		return errors.New("want https, or http on loopback, unless the client has dangerously_allow_http")
 	case c.public() && strings.Contains(u.Scheme, "."):
 		return nil
 	}

@@ -21,20 +21,29 @@ type Taker interface {
 	TakeCtx(ctx context.Context, token string) (data []byte, found bool, err error)
 }
 
+// An Adder is an scs.Store that commits a row only where there is none, in one step, and
+// says whether it did: SET NX in Redis, INSERT … ON CONFLICT DO NOTHING in a database.
+type Adder interface {
+	AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (added bool, err error)
+}
+
 const storeTimeout = 2 * time.Second
 
 // rows keeps what the issuer remembers, in JSON. A row that cannot be read is none.
 type rows struct {
 	store scs.Store
-	space string // so that two issuers in one store have different rows
-	locks [64]sync.Mutex
+	space string   // so that two issuers in one store have different rows
+	locks *stripes // of rows that are being taken
 }
 
 // The kinds of rows.
 const (
 	codeRow     = "code"
+	grantRow    = "grant"
+	endedRow    = "ended" // a code or refresh token of a grant came twice
 	tokenRow    = "token"
-	replayedRow = "replayed" // a code came twice
+	refreshRow  = "refresh"
+	sessionsRow = "sessions" // of a person, that a client knows of
 	requestRow  = "request"  // an authorization request that waits for a sign-in
 	keysRow     = "keys"
 )
@@ -55,6 +64,24 @@ func (s *rows) put(ctx context.Context, kind, id string, value any, life time.Du
 	return err
 }
 
+// add is put where there is no such row yet. Otherwise it changes nothing.
+func (s *rows) add(ctx context.Context, kind, id string, value any, life time.Duration) (added bool, err error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return false, err
+	}
+	if a, ok := s.store.(Adder); ok {
+		return within(context.WithoutCancel(ctx), func(ctx context.Context) (bool, error) {
+			return a.AddCtx(ctx, s.name(kind, id), data, time.Now().Add(life))
+		})
+	}
+	var there json.RawMessage
+	if found, err := s.get(ctx, kind, id, &there); err != nil || found {
+		return false, err
+	}
+	return true, s.put(ctx, kind, id, value, life)
+}
+
 func (s *rows) get(ctx context.Context, kind, id string, value any) (bool, error) {
 	return s.read(ctx, value, func(ctx context.Context) ([]byte, bool, error) { return s.find(ctx, s.name(kind, id)) })
 }
@@ -66,9 +93,11 @@ func (s *rows) take(ctx context.Context, kind, id string, value any) (bool, erro
 		if t, ok := s.store.(Taker); ok {
 			return t.TakeCtx(ctx, name)
 		}
-		lock := &s.locks[maphash.String(lockSeed, name)%uint64(len(s.locks))] // in this process, one at a time
-		lock.Lock()
-		defer lock.Unlock()
+		unlock, err := s.locks.lock(ctx, name) // in this process, one at a time
+		if err != nil {
+			return nil, false, err
+		}
+		defer unlock()
 		data, found, err := s.find(ctx, name)
 		if err == nil && found {
 			err = s.delete(ctx, name)
@@ -77,14 +106,31 @@ func (s *rows) take(ctx context.Context, kind, id string, value any) (bool, erro
 	})
 }
 
-var lockSeed = maphash.MakeSeed()
+// stripes are locks for names, of which a few have the same.
+type stripes [64]chan struct{}
 
-func (s *rows) drop(ctx context.Context, kind, id string) error {
-	_, err := within(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.delete(ctx, s.name(kind, id))
-	})
-	return err
+func newStripes() *stripes {
+	var s stripes
+	for i := range s {
+		s[i] = make(chan struct{}, 1)
+	}
+	return &s
 }
+
+// lock waits for storeTimeout at most: who holds a lock may be waiting for the store.
+func (s *stripes) lock(ctx context.Context, name string) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	lock := s[maphash.String(lockSeed, name)%uint64(len(s))]
+	select {
+	case lock <- struct{}{}:
+		return func() { <-lock }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("issuer: others wait for the store: %w", ctx.Err())
+	}
+}
+
+var lockSeed = maphash.MakeSeed()
 
 func (s *rows) read(ctx context.Context, value any, find func(context.Context) ([]byte, bool, error)) (bool, error) {
 	type row struct {

@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,14 +36,22 @@ func hash(s string) string {
 
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// An access token is "REST.SECRET": REST is the hash of the code that it was given for, so that
-// the code, when it comes a second time, leads to it.
-type accessToken struct {
-	Client   string
-	Secret   string // its hash
-	Scope    string
-	Identity wecom.Identity
-	Expires  time.Time
+// A grant is what a code gave, and is named by the code's hash. Its access and refresh tokens
+// are "GRANT.SECRET".
+//
+// Rows of grants and tokens are written once and never deleted: a store's client that repeats a write
+// whose answer was lost, or a write that arrives late, could bring a deleted row back. So one row more
+// ends a grant, not one less.
+type grant struct {
+	Client string
+	Ends   time.Time // no token of it is valid for longer
+}
+
+// A credential is what an access token or a refresh token stands for.
+type credential struct {
+	Client, Scope string
+	Identity      wecom.Identity
+	Ends          time.Time
 }
 
 // token serves the token endpoint.
@@ -58,11 +67,16 @@ func (s *Issuer) token(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusUnauthorized, f, form.Get("client_id"))
 		return
 	}
-	if form.Get("grant_type") != "authorization_code" {
-		s.refuse(w, r, http.StatusBadRequest, &refusal{"unsupported_grant_type", "only grant_type=authorization_code is supported"}, client.ID)
-		return
+	var answer any
+	var err error
+	switch form.Get("grant_type") {
+	case "authorization_code":
+		answer, err = s.redeem(r.Context(), client, form)
+	case "refresh_token":
+		answer, err = s.refresh(r.Context(), client, form)
+	default:
+		err = &refusal{"unsupported_grant_type", "only grant_type=authorization_code and refresh_token are supported"}
 	}
-	answer, err := s.redeem(r.Context(), client, form)
 	switch {
 	case errors.As(err, &f):
 		s.refuse(w, r, http.StatusBadRequest, f, client.ID)
@@ -131,72 +145,170 @@ func (s *Issuer) authenticate(r *http.Request, form url.Values) (*Client, *refus
 	return client, nil
 }
 
+func wrongGrant(description string) error { return &refusal{"invalid_grant", description} }
+
 // redeem gives tokens for a code, once.
 func (s *Issuer) redeem(ctx context.Context, client *Client, form url.Values) (any, error) {
-	wrong := func(description string) error { return &refusal{"invalid_grant", description} }
 	text := form.Get("code")
-	if len(text) != secretLen {
-		return nil, wrong("the code is none")
+	c, err := s.findCode(ctx, client, text, form.Get("redirect_uri"), form.Get("code_verifier"))
+	if err != nil {
+		return nil, err
 	}
-	var c code
+	c.Scope = client.scope(c.Scope) // what it may have now
+	given := grant{client.ID, c.Issued.Add(codeLife + s.tokenLife)}
+	var renewable time.Time
+	if slices.Contains(strings.Fields(c.Scope), offlineAccess) {
+		renewable = c.Identity.AuthenticatedAt.Add(client.OfflineAccess)
+		if renewable.After(given.Ends) {
+			given.Ends = renewable
+		}
+	}
+	if err = s.rows.put(ctx, grantRow, hash(text), given, time.Until(given.Ends)); err != nil {
+		return nil, err
+	}
+	answer, err := s.give(ctx, client, hash(text), c, s.ends(c.Identity), renewable)
+	if err != nil {
+		return nil, err
+	}
+	// The code goes last. Until then nobody knows the tokens, so the client may repeat a request that
+	// failed; and who finds no code finds the grant.
+	return answer, s.takeCode(ctx, client, text)
+}
+
+// findCode returns what a code of the client's stands for.
+func (s *Issuer) findCode(ctx context.Context, client *Client, text, redirectURI, verifier string) (c code, err error) {
+	if len(text) != secretLen {
+		return c, wrongGrant("the code is none")
+	}
 	found, err := s.rows.get(ctx, codeRow, text, &c)
+	if err != nil {
+		return c, err
+	}
+	if !found {
+		return c, first(s.end(ctx, client, hash(text)), wrongGrant("the code is used, expired or none"))
+	}
+	switch {
+	case c.Client != client.ID:
+		return c, wrongGrant("the code is another client's")
+	case c.RedirectURI != redirectURI:
+		return c, wrongGrant("redirect_uri is not that of the authorization request")
+	case !c.verifiedBy(verifier):
+		return c, wrongGrant("code_verifier does not fit code_challenge")
+	case time.Since(c.Issued) > codeLife:
+		return c, wrongGrant("the code has expired")
+	}
+	if !s.ends(c.Identity).After(time.Now()) {
+		return c, errEnded
+	}
+	return c, s.alive(ctx, client, c.Identity)
+}
+
+// ends returns when a session ends.
+func (s *Issuer) ends(id wecom.Identity) time.Time { return id.AuthenticatedAt.Add(s.lifetime) }
+
+// takeCode takes a code that was found, for one caller alone.
+func (s *Issuer) takeCode(ctx context.Context, client *Client, text string) error {
+	found, err := s.rows.take(ctx, codeRow, text, &code{})
+	if err != nil || !found {
+		return first(err, s.end(ctx, client, hash(text)), wrongGrant("the code is used"))
+	}
+	return nil
+}
+
+// refresh gives new tokens for a refresh token, once. As with a code, that goes last. The person is
+// asked for as at a sign-in: may they use this client, now?
+func (s *Issuer) refresh(ctx context.Context, client *Client, form url.Values) (any, error) {
+	text := form.Get("refresh_token")
+	name, sent, _ := strings.Cut(text, ".")
+	if len(name) != secretLen || len(sent) != secretLen {
+		return nil, wrongGrant("the refresh token is none")
+	}
+	var c credential
+	found, err := s.rows.get(ctx, refreshRow, text, &c)
 	if err != nil {
 		return nil, err
 	}
 	if !found {
-		return nil, first(s.replayed(ctx, client, text), wrong("the code is used, expired or none"))
+		return nil, first(s.end(ctx, client, name), wrongGrant("the refresh token is used, expired or none"))
 	}
-	switch {
-	case c.Client != client.ID:
-		return nil, wrong("the code is another client's")
-	case c.RedirectURI != form.Get("redirect_uri"):
-		return nil, wrong("redirect_uri is not that of the authorization request")
-	case !c.verifiedBy(form.Get("code_verifier")):
-		return nil, wrong("code_verifier does not fit code_challenge")
-	case time.Since(c.Issued) > codeLife:
-		return nil, wrong("the code has expired")
-	}
-	expires := time.Now().Add(s.tokenLife)
-	if ends := c.Identity.AuthenticatedAt.Add(s.lifetime); ends.Before(expires) {
-		expires = ends
-	}
-	revoked, err := s.auth.Revoked(ctx, c.Identity)
+	ended, err := s.rows.get(ctx, endedRow, name, new(bool))
+	ends := earlier(c.Ends, c.Identity.AuthenticatedAt.Add(client.OfflineAccess)) // what it may have now
 	switch {
 	case err != nil:
 		return nil, err
-	case revoked || !expires.After(time.Now()):
-		return nil, wrong("the session has ended")
+	case c.Client != client.ID:
+		return nil, wrongGrant("the refresh token is another client's")
+	case ended:
+		return nil, wrongGrant("a code or refresh token of this sign-in came twice")
+	case !ends.After(time.Now()):
+		return nil, wrongGrant("the refresh token has expired")
 	}
-	if found, err = s.rows.take(ctx, codeRow, text, &c); err != nil || !found {
-		return nil, first(err, s.replayed(ctx, client, text), wrong("the code is used"))
+	if err := s.alive(ctx, client, c.Identity); err != nil {
+		return nil, err
 	}
-
-	c.Scope = client.scope(c.Scope) // what it may have now
-	sent := secret()
-	rest := hash(text)
-	life := time.Until(expires)
-	err = s.rows.put(ctx, tokenRow, rest, accessToken{client.ID, hash(sent), c.Scope, c.Identity, expires}, life)
+	if client.Authorize != nil {
+		if ok, err := client.Authorize(ctx, s.auth.Client(), c.Identity); err != nil || !ok {
+			return nil, first(err, wrongGrant("this person may not use this client"))
+		}
+	}
+	answer, err := s.give(ctx, client, name, code{Scope: client.scope(c.Scope), Identity: c.Identity}, ends, ends)
 	if err != nil {
 		return nil, err
 	}
-	// Who brings the code again writes that down and then deletes the token, which was there
-	// by then or is deleted here.
-	var again bool
-	if _, err = s.rows.get(ctx, replayedRow, text, &again); err != nil || again {
-		return nil, first(err, s.rows.drop(ctx, tokenRow, rest), wrong("the code came twice"))
+	if found, err = s.rows.take(ctx, refreshRow, text, &credential{}); err != nil || !found {
+		return nil, first(err, s.end(ctx, client, name), wrongGrant("the refresh token is used"))
 	}
-	access := rest + "." + sent
+	return answer, nil
+}
+
+var errEnded = wrongGrant("the session has ended")
+
+// alive returns nil if the session of id was not revoked. The client is told if it is from now on.
+func (s *Issuer) alive(ctx context.Context, client *Client, id wecom.Identity) error {
+	if err := s.remember(ctx, client, id); err != nil {
+		return err
+	}
+	revoked, err := s.auth.Revoked(ctx, id)
+	if err == nil && revoked {
+		err = errEnded
+	}
+	return err
+}
+
+// give makes tokens that are valid until ends at most, and a refresh token that is valid until
+// renewable, if that is to come.
+func (s *Issuer) give(ctx context.Context, client *Client, grant string, c code, ends, renewable time.Time) (any, error) {
+	expires := earlier(time.Now().Add(s.tokenLife), ends)
+	access, life := grant+"."+secret(), time.Until(expires)
 	idToken, err := s.idToken(ctx, client, c, access, expires)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.rows.put(ctx, tokenRow, access, credential{client.ID, c.Scope, c.Identity, expires}, life); err != nil {
+		return nil, err
+	}
+	var refresh string
+	if renewable.After(time.Now()) {
+		refresh = grant + "." + secret()
+		if err := s.rows.put(ctx, refreshRow, refresh, credential{client.ID, c.Scope, c.Identity, renewable}, time.Until(renewable)); err != nil {
+			return nil, err
+		}
+	}
 	return struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-		ExpiresIn   int    `json:"expires_in"`
-		IDToken     string `json:"id_token"`
-		Scope       string `json:"scope"`
-	}{access, "Bearer", int(life / time.Second), idToken, c.Scope}, nil
+		AccessToken  string `json:"access_token"`
+		TokenType    string `json:"token_type"`
+		ExpiresIn    int    `json:"expires_in"`
+		IDToken      string `json:"id_token"`
+		RefreshToken string `json:"refresh_token,omitempty"`
+		Scope        string `json:"scope"`
+	}{access, "Bearer", int(life / time.Second), idToken, refresh, c.Scope}, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // first returns the first error.
@@ -209,18 +321,15 @@ func first(errs ...error) error {
 	return nil
 }
 
-// replayed ends what was given for a code that comes again: one of those who had it should
-// not have had it.
-func (s *Issuer) replayed(ctx context.Context, client *Client, text string) error {
-	var given accessToken
-	found, err := s.rows.get(ctx, tokenRow, hash(text), &given)
-	if err != nil || found && given.Client != client.ID {
+// end ends a grant of the client's, if there is such a grant: what works once came twice, so one of
+// those who had it should not have had it.
+func (s *Issuer) end(ctx context.Context, client *Client, name string) error {
+	var g grant
+	found, err := s.rows.get(ctx, grantRow, name, &g)
+	if err != nil || !found || g.Client != client.ID || !time.Now().Before(g.Ends) {
 		return err
 	}
-	if err := s.rows.put(ctx, replayedRow, text, true, codeLife); err != nil {
-		return err
-	}
-	return s.rows.drop(ctx, tokenRow, hash(text))
+	return s.rows.put(ctx, endedRow, name, true, time.Until(g.Ends))
 }
 
 // verifiedBy says whether verifier is what the request's challenge was made of. A verifier

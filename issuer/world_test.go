@@ -26,6 +26,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/issuer"
 	"github.com/wecomauth/wecom/wecomtest"
 )
@@ -75,7 +76,7 @@ type world struct {
 	auth *wecom.Middleware
 	iss  *issuer.Issuer
 	site http.Handler
-	logs *logBuffer
+	logs *logtest.Buffer
 }
 
 type options struct {
@@ -90,11 +91,12 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 
 func newReplica(t *testing.T, fake *wecomtest.Fake, change ...func(*options)) *world {
 	t.Helper()
-	w := &world{T: t, fake: fake, logs: &logBuffer{}}
+	w := &world{T: t, fake: fake, logs: &logtest.Buffer{}}
 	o := options{fake.Options(iss + "/callback"), issuer.Options{URL: iss, Clients: clients()}}
 	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.wecom.Logger, o.issuer.Logger = log, log
 	o.wecom.Profile = true
+	o.wecom.Observe = func(ctx context.Context, e wecom.Event) { w.iss.Observe(ctx, e) }
 	o.issuer.SigningKeys = []crypto.Signer{rsaKey(), ecKey()} // to make one for each world takes long
 	for _, f := range change {
 		f(&o)
@@ -178,15 +180,16 @@ func (w *world) code(b *wecomtest.Browser, change ...string) string {
 }
 
 type tokens struct {
-	Status      int
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int    `json:"expires_in"`
-	IDToken     string `json:"id_token"`
-	Scope       string
-	Error       string
-	Description string `json:"error_description"`
-	Header      http.Header
+	Status       int
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int    `json:"expires_in"`
+	IDToken      string `json:"id_token"`
+	RefreshToken string `json:"refresh_token"`
+	Scope        string
+	Error        string
+	Description  string `json:"error_description"`
+	Header       http.Header
 }
 
 // form is a token request that is in order, changed as by ask.
@@ -303,21 +306,4 @@ func (w *world) relyingParty(c oauth2.Config) http.Handler {
 		_, _ = io.WriteString(rw, token.Subject+" looks at "+at)
 	})
 	return mux
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

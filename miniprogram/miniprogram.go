@@ -20,11 +20,13 @@ package miniprogram
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -46,16 +48,22 @@ type Program struct {
 
 // New returns the sign-in for the mini-program that is linked with the app of o: CorpID, AgentID
 // and Secret are that app's. CallbackURL may be the website's: its folder holds the route
-// miniprogram/session. Of the other options, those of pages (Scope, Page, LoginPanel, Profile,
-// JSSDK), Provider and Sessions cannot be used. SessionStore may be the website's too. The error
-// lists every mistake.
+// miniprogram/session. Of the other options, those of pages (Scope, Page, LoginPanel, JSSDK),
+// Provider and Sessions cannot be used. Profile costs one call of user/get and leaves
+// DepartmentNames empty. SessionStore may be the website's too. The error lists every mistake.
 func New(o wecom.Options) (*Program, error) {
 	client, wrong := wecom.NewClient(o)
 	if o.Provider != nil || o.Sessions != nil {
 		wrong = errors.Join(wrong, errors.New("miniprogram: Provider and Sessions cannot be used"))
 	}
 	inner := o
-	inner.Provider = &provider{client, wecom.App{Provider: "wecom", CorpID: o.CorpID, AppID: o.AgentID}}
+	inner.Provider = &provider{
+		client: client, app: wecom.App{Provider: "wecom", CorpID: o.CorpID, AppID: o.AgentID},
+		profile: o.Profile, required: o.ProfileRequired, log: cmp.Or(o.Logger, slog.Default()),
+	}
+	if o.Profile { // the provider's work
+		inner.Profile, inner.ProfileRequired = false, false
+	}
 	inner.CorpID, inner.AgentID, inner.TokenSource, inner.TokenStore, inner.Sessions = "", "", nil, nil, nil
 	folder := ""
 	if u, err := url.Parse(o.CallbackURL); err == nil && u.Host != "" {
@@ -128,9 +136,7 @@ var tokenForm = regexp.MustCompile(`^[0-9A-Za-z_-]{43}$`)
 // with no other cookie that the client sent.
 func (p *Program) inner(r *http.Request) *http.Request {
 	inner := r.WithContext(context.WithValue(r.Context(), askedKey{}, r))
-	inner.Header = http.Header{
-		"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Site": {"same-origin"}, // never a redirect
-	}
+	inner.Header = http.Header{"Sec-Fetch-Mode": {"cors"}} // never a redirect
 	for _, name := range []string{"Accept-Language", "Content-Type", "User-Agent", "X-Forwarded-For", "X-Forwarded-Host"} {
 		if values := r.Header[name]; values != nil {
 			inner.Header[name] = values
@@ -163,7 +169,7 @@ func (p *Program) session(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	object, wrong := jsonx.ParseObject(body)
 	code, _, notText := object.String("code")
-	if kind != "application/json" || errors.Join(err, wrong, notText) != nil || code == "" {
+	if kind != "application/json" || errors.Join(err, wrong, notText) != nil {
 		(&wecom.Failure{Code: "bad_request", Status: http.StatusBadRequest}).ServeHTTP(w, p.inner(r))
 		return
 	}

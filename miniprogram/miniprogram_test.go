@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/stretchr/testify/assert"
@@ -141,12 +143,13 @@ func TestAnonymous(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 405, w.do(request("PUT", route, "", "")).Code)
+	assert.Equal(t, 404, w.do(request("GET", "/wecom/miniprogram/%73ession", "", "")).Code, "another spelling")
 	assert.Zero(t, w.fake.TotalCalls())
 }
 
 func TestBadRequests(t *testing.T) {
 	w := newWorld(t)
-	for _, body := range []string{"", "{}", "[]", `{"code":1}`, `{"code":""}`, `{"code":"a","code":"b"}`, `{"code":"` + strings.Repeat("x", 5000) + `"}`, `{"code":"a b"}`, `{"code":"` + strings.Repeat("x", 513) + `"}`} {
+	for _, body := range []string{"", "{}", "[]", `{"code":1}`, `{"code":""}`, `{"code":"a","code":"b"}`, `{"code":"` + strings.Repeat("x", 5000) + `"}`, `{"code":"a b"}`, `{"code":"` + strings.Repeat("x", 513) + `"}`, `{"code":"` + w.code("zhangsan") + `"}` + strings.Repeat(" ", 4096)} {
 		assert.Equal(t, 400, w.do(request("POST", route, "", body)).Code, body)
 	}
 	r := request("POST", route, "", `{"code":"`+w.code("zhangsan")+`"}`)
@@ -156,7 +159,7 @@ func TestBadRequests(t *testing.T) {
 }
 
 // A code works once, for a mini-program of this app alone.
-func TestCodes(t *testing.T) {
+func TestT43_Codes(t *testing.T) {
 	w := newWorld(t)
 	code := w.code("zhangsan")
 	require.Equal(t, 200, w.send(code, "").Code)
@@ -203,7 +206,7 @@ func TestSameCodeAtOnce(t *testing.T) {
 }
 
 // Cookies and tokens do not mix: neither works in the other's place, also with one store for both.
-func TestCookiesAndTokensDoNotMix(t *testing.T) {
+func TestT43_CookiesAndTokensDoNotMix(t *testing.T) {
 	store := memstore.New()
 	w := newWorld(t, func(o *wecom.Options) { o.SessionStore = store })
 	s := w.signIn("zhangsan", "")
@@ -253,7 +256,7 @@ func TestCookiesAndTokensDoNotMix(t *testing.T) {
 }
 
 // A sign-in always makes a new token and ends the session that the request came with.
-func TestNewTokenEachTime(t *testing.T) {
+func TestT43_NewTokenEachTime(t *testing.T) {
 	w := newWorld(t)
 	first := w.signIn("zhangsan", "")
 	second := w.signIn("lisi", first.Token)
@@ -292,11 +295,16 @@ func TestFaults(t *testing.T) {
 		"another corp":  {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww9","userid":"u"}`), 403},
 		"nobody":        {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef"}`), 503},
 		"a slash":       {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef","userid":"ww1/u"}`), 503},
+		"a space":       {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef","userid":"u u"}`), 503},
+		"a line break":  {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef","userid":"u\n"}`), 503},
+		"broken text":   {"miniprogram/jscode2session", answer("{\"errcode\":0,\"corpid\":\"ww0123456789abcdef\",\"userid\":\"u\xff\"}"), 503},
+		"a number":      {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef","userid":1}`), 503},
 		"too long":      {"miniprogram/jscode2session", answer(`{"errcode":0,"corpid":"ww0123456789abcdef","userid":"` + strings.Repeat("u", 65) + `"}`), 503},
 		"not trusted":   {"miniprogram/jscode2session", wecomtest.Fault{ErrCode: 60020}, 500},
 		"lost":          {"miniprogram/jscode2session", wecomtest.Fault{Drop: wecomtest.DropAfter}, 409},
 		"a wrong token": {"gettoken", wecomtest.Fault{ErrCode: 40001}, 500},
 		"no token":      {"gettoken", wecomtest.Fault{Status: 502}, 503},
+		"a lost token":  {"gettoken", wecomtest.Fault{Drop: wecomtest.DropAfter}, 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -326,12 +334,131 @@ func failedCodesAreLimited(t *testing.T) {
 	assert.NotEmpty(t, res.Header().Get("Retry-After"))
 }
 
+// Somebody of another corp has a good code, and so is no guesser.
+func TestStrangersAreNotCounted(t *testing.T) {
+	w := newWorld(t)
+	w.fake.Always("miniprogram/jscode2session", wecomtest.Fault{Body: []byte(`{"errcode":0,"corpid":"ww9","userid":"u"}`)})
+	for i := range 130 {
+		assert.Equal(t, 403, w.send(fmt.Sprint("good-", i), "").Code)
+	}
+}
+
+// Behind a proxy each client has failures of its own.
+func TestFailedCodesBehindAProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *wecom.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")} })
+		from := func(i int, client string) int {
+			r := request("POST", route, "", fmt.Sprintf(`{"code":"made-up-%d"}`, i))
+			r.RemoteAddr = "10.0.0.1:1"
+			r.Header.Set("X-Forwarded-For", client)
+			return w.do(r).Code
+		}
+		for i := range 130 {
+			from(i, "192.0.2.1")
+		}
+		assert.Equal(t, 429, from(130, "192.0.2.1"))
+		assert.Equal(t, 409, from(131, "192.0.2.2"))
+	})
+}
+
+// A member who may not stay loses the token at the next look-up.
+func TestT26_RecheckOfAMiniProgram(t *testing.T) {
+	for name, leave := range map[string]func(*wecomtest.Fake){
+		"removed":  func(f *wecomtest.Fake) { f.RemoveMember("zhangsan") },
+		"disabled": func(f *wecomtest.Fake) { f.DisableMember("zhangsan") },
+		"left": func(f *wecomtest.Fake) {
+			m, _ := f.Member("zhangsan")
+			m.Status = wecomtest.Resigned
+			f.AddMember(m)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *wecom.Options) { o.Recheck = 10 * time.Minute })
+				theirs, other := w.signIn("zhangsan", ""), w.signIn("lisi", "")
+				look := func() {
+					time.Sleep(11 * time.Minute)
+					w.status(theirs.Token) // it looks in the background
+					w.status(other.Token)
+					synctest.Wait()
+				}
+				look()
+				assert.Equal(t, 200, w.status(theirs.Token))
+				leave(w.fake)
+				look()
+				assert.Equal(t, 401, w.status(theirs.Token))
+				assert.Equal(t, 200, w.status(other.Token))
+			})
+		})
+	}
+}
+
+// With Profile the identity holds what one look-up tells. A failing one does not stop the sign-in
+// unless ProfileRequired is set, and a slow one leaves time for the rest.
+func TestProfile(t *testing.T) {
+	profile := func(o *wecom.Options) {
+		o.Profile, o.Limits.Call = true, time.Minute
+		o.Authorize = func(ctx context.Context, _ *wecom.Client, _ wecom.Identity) (bool, error) { return true, ctx.Err() }
+	}
+	w := newWorld(t, profile)
+	s := w.signIn("zhangsan", "")
+	assert.Equal(t, "张三", s.Identity.Name)
+	assert.NotEmpty(t, s.Identity.Departments)
+	assert.Equal(t, 1, w.fake.Calls("user/get"))
+	assert.Contains(t, w.do(request("GET", route, s.Token, "")).Body.String(), `"name":"张三"`)
+
+	for name, fault := range map[string]wecomtest.Fault{
+		"out of the visible range": {ErrCode: 60011},
+		"busy":                     {ErrCode: -1},
+		"no answer":                {Delay: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, profile)
+				w.fake.Always("user/get", fault)
+				s := w.signIn("zhangsan", "")
+				assert.Equal(t, "zhangsan", s.Identity.UserID)
+				assert.Empty(t, s.Identity.Name)
+				assert.Contains(t, w.log.String(), "without their profile")
+				assert.NotContains(t, w.log.String(), "zhangsan")
+
+				w = newWorld(t, profile, func(o *wecom.Options) { o.ProfileRequired = true })
+				w.fake.Always("user/get", fault)
+				assert.GreaterOrEqual(t, w.send(w.code("zhangsan"), "").Code, 400)
+			})
+		})
+	}
+}
+
+// A client that announces a body and does not send it does not hold its connection for ever.
+func TestBodyThatNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, method := range []string{"POST", "GET", "DELETE", "PUT"} {
+			r := request(method, route, "", "")
+			r.ContentLength = 1000
+			rec := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+			w.app.ServeHTTP(rec, r)
+			assert.Equal(t, time.Now().Add(15*time.Second), rec.read, method)
+		}
+	})
+}
+
+// deadlines notes the last deadline for reading the request.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t; return nil }
+
 func TestNew(t *testing.T) {
 	for want, change := range map[string]func(*wecom.Options){
 		"CorpID is missing":      func(o *wecom.Options) { o.CorpID = "" },
 		"Secret is missing":      func(o *wecom.Options) { o.Secret = wecom.Secret{} },
 		"CallbackURL is missing": func(o *wecom.Options) { o.CallbackURL = "" },
-		"Scope, Page":            func(o *wecom.Options) { o.Profile = true },
+		"Scope, Page":            func(o *wecom.Options) { o.Scope = "snsapi_base" },
+		"ProfileRequired":        func(o *wecom.Options) { o.ProfileRequired = true },
 		"LoginPanel":             func(o *wecom.Options) { o.LoginPanel = true },
 		"Provider and Sessions":  func(o *wecom.Options) { o.Provider = anyProvider{} },
 	} {
@@ -344,8 +471,8 @@ func TestNew(t *testing.T) {
 
 type anyProvider struct{}
 
-func (anyProvider) App() wecom.App                    { return wecom.App{} }
-func (anyProvider) AuthorizeURL(wecom.Attempt) string { return "" }
+func (anyProvider) App() wecom.App                             { return wecom.App{} }
+func (anyProvider) AuthorizeURL(wecom.AuthorizeRequest) string { return "" }
 func (anyProvider) Identify(context.Context, string) (wecom.Identity, error) {
 	return wecom.Identity{}, nil
 }

@@ -468,7 +468,8 @@ func TestF20_OddSources(t *testing.T) {
 func TestT20_LogsHoldNoSecrets(t *testing.T) {
 	var out bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	slogDefault(t, logger)
+	var elsewhere bytes.Buffer // what goes to slog's default logger
+	slogDefault(t, slog.New(slog.NewJSONHandler(&elsewhere, nil)))
 	key := "canary-key-" + strings.Repeat("0123456789abcdef", 3)
 	src := wecom.NewTokenSource("app", nil, func(context.Context, wecom.Token) (wecom.Token, error) {
 		return wecom.Token{Value: wecom.NewSecret("canary-token"), Expires: time.Now().Add(time.Hour)}, nil
@@ -497,7 +498,12 @@ func TestT20_LogsHoldNoSecrets(t *testing.T) {
 		assert.NotContains(t, line, "canary")
 		assert.NotContains(t, line, hash(key))
 		assert.NotContains(t, line, hash("canary-token"))
+		if strings.Contains(line, `"outcome":"report`) {
+			assert.Contains(t, line, `"level":"WARN"`)
+		}
 	}
+	assert.NotContains(t, elsewhere.String(), "canary")
+	assert.NotContains(t, elsewhere.String(), "token server")
 	assert.Contains(t, lines[0], `"level":"INFO"`)
 	assert.Contains(t, lines[0], `"status":200,"outcome":"token"`)
 	assert.Contains(t, lines[0], `"client":"billing","app":"portal"`)

@@ -231,6 +231,28 @@ func TestF3_PausesAfterARefusal(t *testing.T) {
 	}
 }
 
+// A life that makes no sense is the longest, or none. In nanoseconds, these numbers wrap round.
+func TestOddLives(t *testing.T) {
+	for seconds, want := range map[string]time.Duration{
+		"9223372036854775807": 2 * time.Hour,
+		"-18446740000":        0,
+		"-1":                  0,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			src := newSource(t, strings.Repeat("k", 64), roundTripper(func(*http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"access_token":"x","expires_in":` + seconds + `}`))}, nil
+			}))
+			token, err := src.Token(t.Context())
+			if want == 0 {
+				assert.ErrorContains(t, err, "about to end")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, want, time.Until(token.Expires), seconds)
+		})
+	}
+}
+
 func TestF10_HostileServers(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"HTML":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },

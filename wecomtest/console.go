@@ -150,8 +150,8 @@ var mishaps = []struct {
 
 // A signedIn is somebody who came in somewhere.
 type signedIn struct {
-	UserID, Name, Where, At string
-	Disabled, Gone          bool
+	UserID, Name, Where, At  string
+	Disabled, Gone, Stranger bool
 }
 
 // console serves the pages of the console, and does what is pressed on them.
@@ -184,18 +184,19 @@ func (f *Fake) console(r *http.Request) *answer {
 			{"WECOM_API_URL", base}, {"WECOM_AUTHORIZE_URL", base + inAppPath}, {"WECOM_WEB_LOGIN_URL", base + webPath},
 		},
 		"Website": demoWebsite, "Account": demoAccount, "WeixinSecret": f.weixin.apps[demoWebsite].Secret,
-		"People": f.cameIn(only), "Lines": lines, "Mishaps": mishaps, "Mishap": f.mishap, "Receivers": f.events,
+		"People": f.cameIn(only, name == "story"), "Lines": lines, "Mishaps": mishaps, "Mishap": f.mishap, "Receivers": f.events,
 	})
 	a.header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; connect-src 'self'; "+
 		"script-src "+consoleHash+"; frame-ancestors 'self' http://127.0.0.1:* http://localhost:*")
 	return a
 }
 
-// cameIn returns who exchanged a code, youngest first, and those who left since; f.mu is held.
-func (f *Fake) cameIn(only string) (people []signedIn) {
+// cameIn returns who exchanged a code and where, youngest first, and those who left since; the
+// story has no room for where. f.mu is held.
+func (f *Fake) cameIn(only string, story bool) (people []signedIn) {
 	c := f.corps[demoCorp]
 	for _, k := range slices.Backward(f.issued) {
-		same := func(p signedIn) bool { return p.UserID == k.Who && p.Where == hostOf(k.RedirectURI) }
+		same := func(p signedIn) bool { return p.UserID == k.Who && (story || p.Where == hostOf(k.RedirectURI)) }
 		if !k.Used || k.CorpID != demoCorp || only != "" && only != k.Who || slices.ContainsFunc(people, same) {
 			continue
 		}
@@ -204,6 +205,7 @@ func (f *Fake) cameIn(only string) (people []signedIn) {
 			p.Disabled = m.Status == Disabled
 		} else {
 			p.Gone = k.person.member != nil
+			p.Stranger = !p.Gone
 		}
 		if people = append(people, p); len(people) == 50 {
 			break

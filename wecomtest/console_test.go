@@ -89,6 +89,25 @@ func TestConsoleLeavers(t *testing.T) {
 	assert.Len(t, changes, 5)
 }
 
+// A person has one button, however many applications they are signed in to; somebody who is no
+// member cannot leave.
+func TestConsoleButtons(t *testing.T) {
+	fake, _, _ := newConsole(t)
+	auth, err := wecom.New(fake.Options("https://other.example.com/wecom/callback"))
+	require.NoError(t, err)
+	for _, who := range []string{"zhangsan", "oFakeOutsider0000000000000001"} {
+		fake.Browser("https://other.example.com", auth.Handler(http.NotFoundHandler())).SignInAs(who).Get("/")
+	}
+	const member, outsider = `value="zhangsan"`, `value="oFakeOutsider0000000000000001"`
+	story := console(fake, "GET", consoleURL+"story", nil).Body.String()
+	assert.Equal(t, 1, strings.Count(story, member))
+	assert.NotContains(t, story, outsider)
+	page := console(fake, "GET", consoleURL, nil).Body.String()
+	assert.Equal(t, 4, strings.Count(page, member), "two rows of two buttons")
+	assert.Contains(t, page, "oFakeOutsider0000000000000001 · other.example.com")
+	assert.NotContains(t, page, outsider)
+}
+
 // No page of another site presses a button, also not one whose name leads to this address.
 func TestConsoleFromElsewhere(t *testing.T) {
 	fake, zhangsan, _ := newConsole(t)
@@ -109,10 +128,10 @@ func TestConsoleStory(t *testing.T) {
 		return console(fake, "GET", consoleURL+"story?who=zhangsan", nil, header...).Body.String()
 	}
 	assert.Equal(t, []string{
-		"app.example.com sent a browser here to sign in, with a state; the cookie that goes with it stays on its own host",
-		"张三 agreed: the browser goes back to app.example.com with a code and the state, which is checked against the cookie first",
-		"gettoken an access token was fetched, and is kept",
-		"auth/getuserinfo the code was exchanged: it is 张三. The code is worth nothing any more",
+		"app.example.com redirected a browser here to sign in, with a state; the matching cookie stays on its own host",
+		"张三 agreed: the browser returns to app.example.com with a code and the state, which is checked against the cookie before the code is used",
+		"gettoken an access token was fetched and is cached",
+		"auth/getuserinfo the code was exchanged: it is 张三. The code cannot be used again",
 	}, tale(story())[:4])
 	assert.NotContains(t, story(), `value="lisi"`)
 
@@ -120,7 +139,14 @@ func TestConsoleStory(t *testing.T) {
 		story("Sec-Fetch-Dest", "iframe")
 	}
 	lines := tale(story())
-	assert.Equal(t, "There is a session: 3 pages opened since, and no call to WeCom", lines[len(lines)-1])
+	assert.Equal(t, "A session was created: 3 pages opened since then, without a call to WeCom", lines[len(lines)-1])
+
+	api, err := wecom.NewClient(fake.Options("https://app.example.com/wecom/callback"))
+	require.NoError(t, err)
+	_, err = api.Departments(t.Context(), 0)
+	require.NoError(t, err)
+	lines = tale(story())
+	assert.Equal(t, "department/list the names of the departments were read", lines[len(lines)-1])
 
 	press(t, fake, "tokens", "kill")
 	press(t, fake, "mishap", "busy")
@@ -133,13 +159,13 @@ func TestConsoleStory(t *testing.T) {
 	press(t, fake, "leaves", "zhangsan")
 	lines = tale(story())
 	assert.Equal(t, []string{
-		"every access token was killed before its time",
+		"all access tokens were invalidated before they expired",
 		"a fault was switched on",
-		"张三 agreed: the browser goes back to  with a code and the state, which is checked against the cookie first",
+		"张三 agreed: the browser returns to  with a code and the state, which is checked against the cookie before the code is used",
 		"gettoken -1",
 		"the fault was switched off",
 		"张三 left the company",
-		"told app.example.com about it by the event unsubscribe: answered 200",
+		"sent the event unsubscribe to app.example.com, which answered 200",
 	}, lines[len(lines)-7:])
 	assert.Equal(t, 0, strings.Count(story(), fake.Secret()))
 

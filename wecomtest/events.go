@@ -46,6 +46,9 @@ type EventReceiver struct {
 	// for URLs that were set before 15 August 2022. By default they hold ids and departments, and
 	// an update is reported only if one of those changed.
 	Full bool
+	// Verified says that it was verified at another time: a fake that starts again need not wait
+	// for the program behind it.
+	Verified bool
 }
 
 // EventFaults say what goes wrong on the way to every receiver. See [Fake.ConfigureEvents].
@@ -94,10 +97,25 @@ func (f *Fake) SaveEventReceiver(r EventReceiver) error {
 	f.corp(&r.CorpID)
 	f.mu.Unlock()
 	q := &eventQueue{EventReceiver: r, key: key}
+	if !r.Verified {
+		if err := q.verify(f.clock()); err != nil {
+			return err
+		}
+		q.Verified = true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = slices.DeleteFunc(slices.Clone(f.events), func(o *eventQueue) bool { return o.CorpID == r.CorpID && o.AgentID == r.AgentID })
+	f.events = append(f.events, q)
+	return nil
+}
+
+// verify asks the program behind q to decrypt something.
+func (q *eventQueue) verify(at time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
 	defer cancel()
 	echo := digits(19)
-	status, body, err := q.send(ctx, http.MethodGet, q.key.Seal([]byte(echo), r.CorpID), f.clock())
+	status, body, err := q.send(ctx, http.MethodGet, q.key.Seal([]byte(echo), q.CorpID), at)
 	switch {
 	case err != nil:
 		return fmt.Errorf("wecomtest: openapi回调地址请求不通过: %w", err)
@@ -106,11 +124,18 @@ func (f *Fake) SaveEventReceiver(r EventReceiver) error {
 	case body != echo:
 		return errors.New("wecomtest: echostr校验失败: the answer is not the decrypted echostr and nothing else")
 	}
+	return nil
+}
+
+// EventReceivers returns the receivers that were saved, the last one last.
+func (f *Fake) EventReceivers() []EventReceiver {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.events = slices.DeleteFunc(slices.Clone(f.events), func(o *eventQueue) bool { return o.CorpID == r.CorpID && o.AgentID == r.AgentID })
-	f.events = append(f.events, q)
-	return nil
+	var saved []EventReceiver
+	for _, q := range f.events {
+		saved = append(saved, q.EventReceiver)
+	}
+	return saved
 }
 
 // ConfigureEvents calls change with the current faults, which it may modify. change must not call

@@ -34,6 +34,8 @@ func TestEventReceiverIsReplaced(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot) // too late
 		})}
 	require.NoError(t, fake.SaveEventReceiver(at))
+	require.Len(t, fake.EventReceivers(), 1)
+	assert.True(t, fake.EventReceivers()[0].Verified)
 	fake.PostEvent(fake.AgentID(), map[string]string{"Event": "one"})
 	<-entered
 	require.NoError(t, fake.SaveEventReceiver(at))
@@ -45,4 +47,19 @@ func TestEventReceiverIsReplaced(t *testing.T) {
 	for _, d := range fake.Deliveries() {
 		assert.Equal(t, http.StatusOK, d.Status, "what the handler said first")
 	}
+}
+
+// What one fake saved, another takes without asking the program again.
+func TestEventReceivers(t *testing.T) {
+	asked := 0
+	at := wecomtest.EventReceiver{URL: "https://app.example.com/wecom/events", Token: "Tok3nForTests", EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG",
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })}
+	fake := wecomtest.New()
+	require.ErrorContains(t, fake.SaveEventReceiver(at), "echostr")
+	assert.Empty(t, fake.EventReceivers())
+	at.Verified = true
+	require.NoError(t, fake.SaveEventReceiver(at))
+	require.Len(t, fake.EventReceivers(), 1)
+	require.NoError(t, wecomtest.New().SaveEventReceiver(fake.EventReceivers()[0]))
+	assert.Equal(t, 1, asked)
 }

@@ -30,14 +30,14 @@ var templates = template.Must(template.New("").Parse(pagesHTML))
 
 var inAppState = regexp.MustCompile(`^[a-zA-Z0-9]{0,128}$`)
 
-// A choice is what the person in front of a page does without being asked. The
-// zero choice is none.
+// A choice is made in advance: who signs in, or that they refuse. The zero choice
+// is none, and the page asks.
 type choice struct {
 	who    string
 	refuse bool
 }
 
-// A pageContext tells a page what the scripted browser in front of it knows.
+// A pageContext passes a page what the simulated browser knows and no request carries.
 type pageContext struct {
 	choice   choice
 	fragment string
@@ -68,8 +68,8 @@ type visit struct {
 	redirect *url.URL
 }
 
-// A problem is why a page cannot be shown: the platform's number, if the page
-// has one for it, and texts in both languages.
+// A problem is why a page cannot be shown: the platform's error code, 0 for none, and
+// the text in both languages.
 type problem struct {
 	Code   int
 	zh, en string
@@ -89,7 +89,7 @@ func (f *Fake) page(r *http.Request) *answer {
 			v.auto = p.choice
 		}
 		if path != webPath && r.Method == http.MethodGet && p.fragment != "wechat_redirect" {
-			return v.failed(problem{0, "链接缺少 #wechat_redirect", "The link lacks #wechat_redirect"})
+			return v.failed(problem{0, "链接缺少 #wechat_redirect", "The link is missing #wechat_redirect"})
 		}
 	}
 	v.wx = f.weixin.apps[q.Get("appid")]
@@ -119,7 +119,7 @@ func (f *Fake) page(r *http.Request) *answer {
 	return v.show("scan", v.people())
 }
 
-// say returns the text in the page's language.
+// say returns the text that is in the page's language.
 func (v *visit) say(zh, en string) string {
 	if v.lang == "en" {
 		return en
@@ -127,7 +127,7 @@ func (v *visit) say(zh, en string) string {
 	return zh
 }
 
-// language is the page's: the parameter lang, else the browser's.
+// language returns the page's language: that of the parameter lang, else the browser's.
 func language(r *http.Request) string {
 	switch r.URL.Query().Get("lang") {
 	case "zh", "cn":
@@ -138,7 +138,7 @@ func language(r *http.Request) string {
 	return pages.Language(r.Header.Get("Accept-Language"))
 }
 
-// check looks at the parameters as WeCom does; f.mu is held from here on.
+// check validates the parameters as WeCom does. The caller holds f.mu.
 func (v *visit) check() *problem {
 	v.wx, v.corp = nil, v.f.corps[v.query.Get("appid")]
 	agent := v.query.Get("agentid")
@@ -149,46 +149,46 @@ func (v *visit) check() *problem {
 	case v.f.settings.ClientOnly && v.inApp && !v.client("wxwork/") && !v.client("micromessenger/"):
 		return &problem{0, "请在企业微信客户端打开链接", "Open this link in the WeCom client"}
 	case !v.inApp && v.query.Get("login_type") != "CorpApp":
-		return &problem{-31040, "login_type 参数错误", "login_type is wrong"}
+		return &problem{-31040, "login_type 参数错误", "login_type is invalid"}
 	case v.corp == nil:
-		return &problem{-31027, "appid 参数错误", "appid is wrong"}
+		return &problem{-31027, "appid 参数错误", "appid is invalid"}
 	case v.app == nil && (agent != "" || !v.inApp):
-		return &problem{-31028, "agentid 参数错误", "agentid is wrong"}
+		return &problem{-31028, "agentid 参数错误", "agentid is invalid"}
 	case v.query.Get("redirect_uri") == "":
 		return &problem{-31035, "redirect_uri 参数为空", "redirect_uri is empty"}
-	case !v.leads(v.trusted):
-		return &problem{-31020, "redirect_uri 参数错误", "redirect_uri is wrong"}
+	case !v.mayRedirect(v.trusted):
+		return &problem{-31020, "redirect_uri 参数错误", "redirect_uri is invalid"}
 	case !v.inApp:
 		v.scope = scopeBase
 		return nil
 	case !inAppState.MatchString(v.state):
-		return &problem{0, "state 参数错误", "state is wrong"}
+		return &problem{0, "state 参数错误", "state is invalid"}
 	case v.query.Get("response_type") != "code":
-		return &problem{0, "response_type 参数错误", "response_type is wrong"}
+		return &problem{0, "response_type 参数错误", "response_type is invalid"}
 	case v.scope != scopeBase && v.scope != scopeUser && v.scope != scopePrivate:
-		return &problem{0, "scope 参数错误", "scope is wrong"}
+		return &problem{0, "scope 参数错误", "scope is invalid"}
 	case v.scope == scopePrivate && v.app == nil:
-		return &problem{0, "scope 为 snsapi_privateinfo 时 agentid 必填", "snsapi_privateinfo needs an agentid"}
+		return &problem{0, "scope 为 snsapi_privateinfo 时 agentid 必填", "agentid is required with snsapi_privateinfo"}
 	}
 	return nil
 }
 
-// checkWeixin looks at the parameters as Weixin does: at connect/qrconnect those of a website app, at
-// connect/oauth2/authorize those of an official account.
+// checkWeixin validates the parameters as Weixin does: connect/qrconnect is for website
+// apps, connect/oauth2/authorize for official accounts.
 func (v *visit) checkWeixin() *problem {
 	switch {
 	case v.wx == nil || v.wx.OfficialAccount != v.inApp:
-		return &problem{0, "AppID 参数错误", "appid is wrong"}
+		return &problem{0, "AppID 参数错误", "appid is invalid"}
 	case v.f.settings.ClientOnly && v.inApp && (!v.client("micromessenger/") || v.client("wxwork/")):
 		return &problem{0, "请在微信客户端打开链接", "Open this link in Weixin"}
 	case v.query.Get("redirect_uri") == "":
 		return &problem{10011, "redirect_uri 参数为空", "redirect_uri is empty"}
-	case !v.leads(func(host string) bool { return v.wx.Domain == "" || strings.EqualFold(v.wx.Domain, host) }):
-		return &problem{10003, "redirect_uri 域名与后台配置不一致", "The host of redirect_uri is not the one in the settings"}
+	case !v.mayRedirect(func(host string) bool { return v.wx.Domain == "" || strings.EqualFold(v.wx.Domain, host) }):
+		return &problem{10003, "redirect_uri 域名与后台配置不一致", "The domain of redirect_uri does not match the settings"}
 	case v.inApp && !inAppState.MatchString(v.state):
-		return &problem{0, "state 参数错误", "state is wrong"}
+		return &problem{0, "state 参数错误", "state is invalid"}
 	case v.query.Get("response_type") != "code":
-		return &problem{0, "response_type 参数错误", "response_type is wrong"}
+		return &problem{0, "response_type 参数错误", "response_type is invalid"}
 	case v.scope == "":
 		return &problem{10010, "scope 不能为空", "scope is empty"}
 	case v.inApp && v.scope != scopeBase && v.scope != scopeUser, !v.inApp && v.scope != scopeLogin:
@@ -197,13 +197,13 @@ func (v *visit) checkWeixin() *problem {
 	return nil
 }
 
-// client reports whether the browser says in its User-Agent that it is name.
+// client reports whether the User-Agent contains name.
 func (v *visit) client(name string) bool {
 	return strings.Contains(strings.ToLower(v.r.UserAgent()), name)
 }
 
-// leads reports whether a code may go to the redirect_uri, whose host must be trusted.
-func (v *visit) leads(trusted func(host string) bool) bool {
+// mayRedirect reports whether a code may be sent to redirect_uri: its host must be trusted.
+func (v *visit) mayRedirect(trusted func(host string) bool) bool {
 	u, err := url.Parse(v.query.Get("redirect_uri"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !trusted(canonicalHost(u.Scheme, u.Host)) {
 		return false
@@ -212,9 +212,9 @@ func (v *visit) leads(trusted func(host string) bool) bool {
 	return true
 }
 
-// trusted reports whether a code may go to host: in-app, any app of the corp
-// may own the domain (the exchange then looks at the token's own app); the
-// web-login page asks the app itself.
+// trusted reports whether a code may be sent to host. On the in-app page the domain may
+// belong to any app of the corp (the exchange checks the app of the access token later);
+// on the web-login page it must belong to this app.
 func (v *visit) trusted(host string) bool {
 	if !v.inApp {
 		return v.app.trusts(host, false)
@@ -231,12 +231,12 @@ func (v *visit) find(who string) (somebody, bool) {
 
 func (v *visit) nobody(who string) *answer {
 	if v.wx != nil {
-		return v.failed(problem{0, "没有这个微信用户：" + who, "Nobody in Weixin is called " + who})
+		return v.failed(problem{0, "没有这个微信用户：" + who, "There is no Weixin user " + who})
 	}
-	return v.failed(problem{0, "该企业没有这个成员：" + who, "This corp knows nobody called " + who})
+	return v.failed(problem{0, "该企业没有这个成员：" + who, "This corp has no member " + who})
 }
 
-// opened shows the in-app page: silent as far as it knows who holds the phone.
+// opened shows the in-app page. Once this browser has chosen a person, it asks no more.
 func (v *visit) opened() *answer {
 	if c, err := v.r.Cookie(v.cookie()); err == nil {
 		if id, err := url.QueryUnescape(c.Value); err == nil {
@@ -248,7 +248,7 @@ func (v *visit) opened() *answer {
 	return v.show("pick", v.people())
 }
 
-// asked goes on with somebody who is known: straight back, or by the consent page.
+// asked continues with a person who is known: straight back, or to the consent page.
 func (v *visit) asked(who somebody) *answer {
 	switch {
 	case who.weixin != nil && v.scope == scopeUser && !who.weixin.Snapshot: // a snapshot asks nothing
@@ -264,7 +264,7 @@ func (v *visit) asked(who somebody) *answer {
 	return v.show("consent", v.consentFields(who.member))
 }
 
-// posted does what somebody pressed.
+// posted handles the button that was pressed.
 func (v *visit) posted() *answer {
 	if err := v.r.ParseForm(); err != nil {
 		return textAnswer(http.StatusBadRequest, "400")
@@ -297,8 +297,8 @@ func (v *visit) invisible() *answer {
 	return v.failed(problem{0, "你不在应用的可见范围内", "You are outside the app's visible range"})
 }
 
-// granted sends the browser back with a code. chosen are the fields that the
-// person agreed to; nil means all.
+// granted redirects the browser back with a code. chosen lists the fields that the
+// person agreed to; nil means all of them.
 func (v *visit) granted(who somebody, chosen []string) *answer {
 	if v.scope == scopePrivate && who.member != nil && !v.corp.sees(v.app, who.member) {
 		return v.invisible()
@@ -328,7 +328,8 @@ func (v *visit) refused() *answer {
 	return v.back("")
 }
 
-// back appends to the callback's own query, as WeCom does, and changes no byte of the rest.
+// back redirects to the callback. Like WeCom, it appends to the callback's own query and
+// leaves the rest as it is, byte for byte.
 func (v *visit) back(query string) *answer {
 	if v.query.Has("state") {
 		query = strings.TrimPrefix(query+"&state="+url.QueryEscape(v.state), "&")
@@ -350,7 +351,7 @@ func (v *visit) back(query string) *answer {
 	return a
 }
 
-// withQuery appends to the query of a URL without a fragment.
+// withQuery appends query to a URL that has no fragment.
 func withQuery(to, query string) string {
 	if strings.Contains(to, "?") {
 		return to + "&" + query
@@ -358,7 +359,7 @@ func withQuery(to, query string) string {
 	return to + "?" + query
 }
 
-// cookie names what remembers who is signed in to the fake's WeCom or Weixin in this browser.
+// cookie returns the name of the cookie that remembers who uses WeCom or Weixin in this browser.
 func (v *visit) cookie() string {
 	if v.wx != nil {
 		return weixinCookie
@@ -378,7 +379,7 @@ func (v *visit) remember(a *answer, who string) *answer {
 // A person is a row of the member picker.
 type person struct {
 	Who, Name, Initial, Note string
-	Odd                      bool // somebody that an application may well refuse
+	Odd                      bool // an application may well refuse this person
 	Hue                      int
 }
 
@@ -387,8 +388,8 @@ func (v *visit) people() []person {
 	add := func(who, name, note string, odd bool) {
 		p := person{Who: who, Name: cmp.Or(name, who), Note: note, Odd: odd, Hue: 205 + 47*len(list)%360}
 		letters := []rune(p.Name)
-		p.Initial = string(letters[len(letters)-1]) // of a Chinese name; a nickname may end in anything
-		if v.wx != nil {
+		p.Initial = string(letters[len(letters)-1]) // of a Chinese name
+		if v.wx != nil {                            // a nickname may end in anything
 			p.Initial = string(letters[0])
 		}
 		list = append(list, p)
@@ -426,7 +427,7 @@ func (v *visit) people() []person {
 		add(l.who(), l.Name, v.say("互联企业成员", "member of a linked corp"), true)
 	}
 	for _, o := range v.corp.outsiders {
-		note := v.say("非企业成员", "not a member")
+		note := v.say("非企业成员", "not a corp member")
 		if o.ExternalUserID != "" {
 			note = v.say("外部联系人", "customer")
 		}
@@ -442,7 +443,7 @@ type consentData struct {
 	Fields    []consentField
 }
 
-// consentLabels are what the consent page calls the sensitive fields.
+// consentLabels holds the names of the sensitive fields on the consent page.
 var consentLabels = map[string][2]string{
 	"gender": {"性别", "Gender"}, "avatar": {"头像", "Photo"}, "qr_code": {"个人二维码", "Personal QR code"},
 	"mobile": {"手机号", "Mobile"}, "email": {"邮箱", "Email"}, "biz_mail": {"企业邮箱", "Business email"}, "address": {"地址", "Address"},
@@ -454,14 +455,14 @@ func (v *visit) consentFields(m *Member) consentData {
 	for _, field := range grantable(v.app, nil) {
 		f := consentField{field, v.say(consentLabels[field][0], consentLabels[field][1]), values[field]}
 		if field == "gender" || field == "avatar" || field == "qr_code" {
-			f.Value = "" // a number or an address says nothing to the member
+			f.Value = "" // a number or an address, which means nothing to the member
 		}
 		d.Fields = append(d.Fields, f)
 	}
 	return d
 }
 
-// view is what every template gets.
+// A view is the data of every template.
 type view struct {
 	ZH         bool
 	Lang       string
@@ -513,8 +514,8 @@ func (v *visit) failed(p problem) *answer {
 	if w.Told = v.tells(); w.Told != nil {
 		w.Told.ErrCode, w.Told.ErrMsg = strconv.Itoa(p.Code), w.Text
 	}
-	// The status of WeCom's own error pages is not documented; 400 keeps a test
-	// that looks at nothing but the status from taking one for success.
+	// The status of WeCom's error pages is not documented. With 400, a test that checks
+	// nothing but the status does not take one for success.
 	return v.render(http.StatusBadRequest, "failed", w)
 }
 

@@ -7,10 +7,11 @@ import (
 	"net/http"
 )
 
-// The login panel of @wecom/jssdk (ww.createWWLoginPanel): a script that frames the web-login page,
-// and what that page does in a frame. The parameter redirect_type says how the code leaves it:
-// "callback" by a message to the page around it, "top" by sending the whole tab
-// back, "self" by sending the frame back. Unlike the real one it needs no trusted domain of its own.
+// The login panel of @wecom/jssdk (ww.createWWLoginPanel) is a script that shows the
+// web-login page in a frame. The parameter redirect_type says how the frame returns the
+// code: "callback" posts a message to the page around it, "top" redirects the whole tab,
+// "self" redirects the frame. Unlike the real panel, this one needs no trusted domain of
+// its own.
 
 const (
 	cdnHost   = "wwcdn.weixin.qq.com"
@@ -26,12 +27,12 @@ var (
 	frameHash = scriptHash(frameJS)
 )
 
-// told is what the frame's script is given.
+// A told is the data of the frame's script.
 type told struct {
 	Origin, Code, ErrCode, ErrMsg, Top string
 }
 
-// Script is the frame's script. It goes through html/template untouched, and so does its hash.
+// Script returns the frame's script. html/template leaves it as it is, so that its hash holds.
 func (told) Script() template.JS { return template.JS(frameJS) }
 
 func panelScript(r *http.Request) *answer {
@@ -43,7 +44,7 @@ func panelScript(r *http.Request) *answer {
 	return a
 }
 
-// framed returns how the panel wants the code, "" outside of a panel.
+// framed returns the panel's redirect_type, "" outside of a panel.
 func (v *visit) framed() string {
 	if v.inApp || v.wx != nil || v.r.URL.Path != webPath {
 		return ""
@@ -51,7 +52,7 @@ func (v *visit) framed() string {
 	return v.r.URL.Query().Get("redirect_type")
 }
 
-// tells returns what the frame's script shall tell the page around it; nil outside of a panel.
+// tells returns what the frame's script tells the page around it, nil if it tells nothing.
 func (v *visit) tells() *told {
 	if v.framed() != "callback" {
 		return nil
@@ -63,8 +64,8 @@ func (v *visit) tells() *told {
 	return t
 }
 
-// handed gives the code to the page around the frame, or sends the whole tab back. nil says that the frame
-// itself goes back.
+// handed answers with a page that hands the code to the page around the frame, or redirects
+// the whole tab. It returns nil if the frame itself is redirected.
 func (v *visit) handed(code, to string) *answer {
 	t := v.tells()
 	switch {

@@ -120,14 +120,14 @@ func (a *app) App() wecom.App {
 
 // AuthorizeURL returns the address of the sign-in page: a Website's shows the QR
 // code, an OfficialAccount's works inside Weixin.
-func (a *app) AuthorizeURL(at wecom.Attempt) string {
+func (a *app) AuthorizeURL(req wecom.AuthorizeRequest) string {
 	if a == nil {
 		return ""
 	}
 	language := ""
 	if a.page == qrConnect {
 		language = "&lang=cn"
-		if at.Language == "en" {
+		if req.Language == "en" {
 			language = "&lang=en"
 		}
 	}
@@ -135,10 +135,10 @@ func (a *app) AuthorizeURL(at wecom.Attempt) string {
 	// documented order and #wechat_redirect stays last.
 	return a.o.Endpoints.Pages + a.page +
 		"?appid=" + url.QueryEscape(a.o.AppID) +
-		"&redirect_uri=" + url.QueryEscape(at.RedirectURI) +
+		"&redirect_uri=" + url.QueryEscape(req.RedirectURI) +
 		"&response_type=code" +
 		"&scope=" + a.scope +
-		"&state=" + url.QueryEscape(at.State) +
+		"&state=" + url.QueryEscape(req.State) +
 		language + "#wechat_redirect"
 }
 

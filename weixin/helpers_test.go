@@ -2,6 +2,7 @@ package weixin_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,6 +53,9 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if list[0] == "lost" {
 		return nil, io.ErrUnexpectedEOF
+	}
+	if text, ok := strings.CutPrefix(list[0], "error: "); ok {
+		return nil, errors.New(text)
 	}
 	return &http.Response{
 		StatusCode: 200, Header: http.Header{"Content-Type": {s.header}}, Body: io.NopCloser(strings.NewReader(list[0])),

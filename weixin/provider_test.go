@@ -112,7 +112,7 @@ func TestOptionsReportEveryMistake(t *testing.T) {
 func TestZeroValuesIdentifyNobody(t *testing.T) {
 	for _, p := range []wecom.Provider{&weixin.Website{}, &weixin.OfficialAccount{}} {
 		assert.Equal(t, wecom.App{Provider: "weixin"}, p.App())
-		assert.Empty(t, p.AuthorizeURL(wecom.Attempt{}))
+		assert.Empty(t, p.AuthorizeURL(wecom.AuthorizeRequest{}))
 		_, err := p.Identify(t.Context(), oneCode)
 		assert.Error(t, err)
 	}

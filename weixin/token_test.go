@@ -52,6 +52,14 @@ func TestTokensFromRawBodies(t *testing.T) {
 	}, api.seen)
 }
 
+// A proxy may log and quote what an earlier request held.
+func TestErrorsHideTheSecret(t *testing.T) {
+	c := client(t, options(says(map[string][]string{stable: {rawToken(1)}, "/cgi-bin/x": {"error: proxy remembers " + secret}})))
+	err := c.Call(t.Context(), "GET", "x", nil, nil, nil)
+	require.ErrorContains(t, err, "proxy remembers")
+	assert.NotContains(t, err.Error(), "CANARY")
+}
+
 func TestTokenErrors(t *testing.T) {
 	for _, op := range []string{classic, stable} {
 		for _, tt := range []struct {

@@ -34,7 +34,7 @@ func refusal(code int, msg string) string {
 
 func TestWebsiteAuthorizeURL(t *testing.T) {
 	o := options(nil)
-	a := wecom.Attempt{State: "0123456789abcdef", RedirectURI: "https://shop.example.com/authorization", Language: "zh"}
+	a := wecom.AuthorizeRequest{State: "0123456789abcdef", RedirectURI: "https://shop.example.com/authorization", Language: "zh"}
 	assert.Equal(t, "https://open.weixin.qq.com/connect/qrconnect?appid="+oneAppID+
 		"&redirect_uri=https%3A%2F%2Fshop.example.com%2Fauthorization&response_type=code&scope=snsapi_login"+
 		"&state=0123456789abcdef&lang=cn#wechat_redirect", website(t, o).AuthorizeURL(a))
@@ -117,7 +117,7 @@ func TestWebsiteAgainstTheFake(t *testing.T) {
 
 		var code string
 		b := fake.Browser("https://shop.example.com", nil).SignInAs("xiaoming")
-		res := b.GetNoFollow(site.AuthorizeURL(wecom.Attempt{State: "abc", RedirectURI: "https://shop.example.com/authorization"}))
+		res := b.GetNoFollow(site.AuthorizeURL(wecom.AuthorizeRequest{State: "abc", RedirectURI: "https://shop.example.com/authorization"}))
 		require.Equal(t, 302, res.Status, res.Body)
 		back, err := url.Parse(res.Location())
 		require.NoError(t, err)

@@ -145,7 +145,7 @@ func (t *Telemetry) signInSpan(ctx context.Context, e wecom.Event, outcome, errc
 	end := time.Now()
 	_, span := t.tracer.Start(ctx, "wecom signin", trace.WithTimestamp(end.Add(-e.Duration)), trace.WithAttributes(outcome, errcode))
 	switch e.Outcome {
-	case "ok", "start_over", "not_allowed", "outsider", "linked_corp": // nothing that anybody should mend
+	case "ok", "start_over", "not_allowed", "outsider", "linked_corp": // nothing for anybody to fix
 	default:
 		span.SetStatus(codes.Error, outcome.Value.AsString())
 	}

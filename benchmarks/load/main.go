@@ -93,7 +93,7 @@ type everybody struct{}
 
 func (everybody) App() wecom.App { return wecom.App{Provider: "load", CorpID: "corp", AppID: "1"} }
 
-func (everybody) AuthorizeURL(a wecom.Attempt) string {
+func (everybody) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	return "https://idp.example/?state=" + a.State + "&redirect_uri=" + url.QueryEscape(a.RedirectURI)
 }
 

@@ -91,7 +91,7 @@ func (g *gateway) done(w *response, r *http.Request, route string, began time.Ti
 	if route == "healthz" || route == "readyz" {
 		level = slog.LevelDebug
 	}
-	g.log.LogAttrs(r.Context(), level, "request",
+	attrs := []slog.Attr{
 		slog.String("route", route),
 		slog.String("method", r.Method[:min(len(r.Method), 20)]), // the client's own, up to a megabyte
 		slog.Int("status", w.status),
@@ -99,5 +99,9 @@ func (g *gateway) done(w *response, r *http.Request, route string, began time.Ti
 		slog.Float64("seconds", took.Seconds()),
 		slog.String("user", w.user),
 		slog.String("client", g.client(r)),
-	)
+	}
+	if g.label != "" {
+		attrs = append(attrs, slog.String("host", g.label))
+	}
+	g.log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -43,6 +43,16 @@ func (es emails) of(id wecom.Identity) string {
 	return ""
 }
 
+// size is how many bytes headers take.
+func size(h http.Header) (n int) {
+	for name, values := range h {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return n
+}
+
 // knowsGroups answers with 503 if somebody's groups cannot be told: many programs would
 // take no groups for the person having left them.
 func (g *gateway) knowsGroups(w http.ResponseWriter, r *http.Request, id wecom.Identity) bool {

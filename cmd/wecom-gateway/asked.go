@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 
@@ -49,10 +47,7 @@ func (cs *conditions) authorizer(query string) (wecom.Authorizer, error) {
 	return may, nil
 }
 
-var (
-	errForeign = errors.New("none of users, departments, tags and members is in it")
-	parts      = []string{"users", "departments", "tags", "members"}
-)
+var parts = []string{"users", "departments", "tags", "members"}
 
 // readQuery takes each part once and nothing else: what is misspelt would let
 // everybody in, and what comes twice may come from a browser.
@@ -70,21 +65,10 @@ func readQuery(query string) (c condition, err error) {
 			known++
 		}
 	}
-	switch {
-	case known == 0:
-		return c, errForeign
-	case known < len(values):
-		return c, fmt.Errorf("want nothing but %v in it", parts)
+	if known < len(values) || known == 0 {
+		// Also if a page has the same query: a browser may have copied the misspelt one.
+		return c, fmt.Errorf("want nothing but %v in it; if it is the page's, end the uri in the proxy's configuration with a question mark", parts)
 	}
 	// What is between commas is told apart where the variables' values are.
 	return condition{values.Get("members"), values["users"], values["departments"], values["tags"]}, nil
-}
-
-// passedOn says whether query is that of the page which the proxy asks about. Caddy
-// passes it on unless the uri in its configuration has a question mark.
-func passedOn(r *http.Request, query string) bool {
-	return slices.ContainsFunc(slices.Concat(r.Header["X-Forwarded-Uri"], r.Header["X-Original-Uri"]), func(said string) bool {
-		_, asked, _ := strings.Cut(said, "?")
-		return asked == query
-	})
 }

@@ -60,13 +60,14 @@ func (f *auditFile) append(record []byte) (int, error) {
 // A visit is the request that a record is about.
 type visit struct {
 	route, client string
+	host          string                 // "": there is one
 	user          atomic.Pointer[string] // who wants to sign in
 }
 
 type visitKey struct{}
 
-func withVisit(ctx context.Context, route, client string) context.Context {
-	return context.WithValue(ctx, visitKey{}, &visit{route: route, client: client})
+func withVisit(ctx context.Context, route, client, host string) context.Context {
+	return context.WithValue(ctx, visitKey{}, &visit{route: route, client: client, host: host})
 }
 
 func visitOf(ctx context.Context) *visit {
@@ -149,12 +150,16 @@ func (a *audit) failure(ctx context.Context, f *wecom.Failure) {
 
 func (a *audit) write(ctx context.Context, event, user, reason, reference string) {
 	v := visitOf(ctx)
-	a.records.LogAttrs(ctx, slog.LevelInfo, "audit",
+	attrs := []slog.Attr{
 		slog.String("event", event),
 		slog.String("user", user),
 		slog.String("client", v.client),
 		slog.String("route", v.route),
 		slog.String("reason", reason),
 		slog.String("reference", reference),
-	)
+	}
+	if v.host != "" {
+		attrs = append(attrs, slog.String("host", v.host))
+	}
+	a.records.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
 }

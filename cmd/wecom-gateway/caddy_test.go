@@ -68,6 +68,9 @@ func TestCaddyForwardAuth(t *testing.T) {
 	assert.Equal(t, "AbCd1234", anonymous.script("/WW_verify_AbCd1234.txt").text)
 
 	c := g.signedIn()
+	for _, own := range []string{"/wecom/auth?users=zhangsan", "/wecom/forward?departments=1", "/wecom/auth"} {
+		assert.Equal(t, 404, c.script(own).StatusCode, "a browser's own question costs calls to WeCom")
+	}
 	want := claims(c.script("/").seen(t))
 	assert.Equal(t, []string{"zhangsan"}, want["x-forwarded-user"])
 	for _, header := range []string{

@@ -7,27 +7,37 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/issuer"
 	"github.com/wecomauth/wecom/tokenstore/redisstore"
 )
 
 // check asks everything that the gateway needs whether it is there, and says so
 // line by line. It returns the exit status.
-func check(ctx context.Context, c config, auth *wecom.Middleware, s *stores, out io.Writer) int {
+func check(ctx context.Context, c config, auth *wecom.Middleware, iss *issuer.Issuer, s *stores, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	checks := []struct {
+	type step struct {
 		name string
 		run  func(context.Context) error
-	}{
+	}
+	checks := []step{
 		{"WeCom (" + c.CorpID + ", app " + c.AgentID + ")", auth.Check},
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"groups (department/list, tag/list)", newGroups(c, auth.Client(), s.tokens, slog.Default()).check},
-		{"upstream", c.checkUpstream},
+		{"upstream", checkUpstream(c.upstream)},
 		{"events (form of Token and EncodingAESKey)", c.checkEvents},
+	}
+	if iss != nil {
+		keys, err := c.checkKeys(ctx, iss)
+		checks = append(checks, step{"signing keys" + keys, func(context.Context) error { return err }})
+	}
+	for _, h := range c.hosts {
+		checks = append(checks, step{"upstream of " + h.name, checkUpstream(h.upstream)})
 	}
 	status := 0
 	for _, one := range checks {
@@ -78,26 +88,46 @@ func (c *config) checkEvents(context.Context) error {
 	return nil
 }
 
-// checkUpstream takes any answer of HTTP for a sign of life.
-func (c *config) checkUpstream(ctx context.Context) error {
-	if c.upstream == nil {
-		return errNone
+// checkKeys lists the signing keys.
+func (c *config) checkKeys(ctx context.Context, iss *issuer.Issuer) (list string, err error) {
+	if c.sessionStore == "memory" && c.signingKeys == nil {
+		return " (in memory: each start makes new ones)", errNone
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodHead, c.upstream.String(), nil)
-	if err != nil {
-		return err
+	keys, err := iss.Keys(ctx)
+	for _, k := range keys {
+		list += "\n        " + k.Algorithm + " " + k.ID
+		if !k.Made.IsZero() {
+			list += fmt.Sprintf(" made %s, %d days ago", k.Made.Format(time.DateOnly), int(time.Since(k.Made).Hours()/24))
+		}
+		if k.Signs {
+			list += ", signs"
+		}
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	res, err := transport.RoundTrip(r)
-	if err != nil {
-		return err
-	}
-	return res.Body.Close()
+	return list, err
 }
 
-// explain adds the screen of the admin console that mends what WeCom refuses.
+// checkUpstream takes any answer of HTTP for a sign of life.
+func checkUpstream(u *url.URL) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if u == nil {
+			return errNone
+		}
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+		if err != nil {
+			return err
+		}
+		transport := &http.Transport{DisableKeepAlives: true}
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}
+}
+
+// explain adds the screen of the admin console where what WeCom refuses can be fixed.
 func explain(err error) string {
 	var api *wecom.APIError
 	if errors.As(err, &api) && api.Remedy() != "" {

@@ -27,6 +27,7 @@ import (
 // all is in the order in which -h and -print-config show it. Each one is a flag too.
 var all = slices.Concat(envoptions.Variables{
 	{Name: "ADDR", Default: "127.0.0.1:8080", Usage: "address to listen on"},
+	{Name: "WECOM_HOSTS", Usage: "further hosts, which sign in at the callback's: wiki.example.com,grafana.example.com=http://127.0.0.1:3001, with an upstream that is not WECOM_UPSTREAM"},
 	{Name: "WECOM_UPSTREAM", Usage: "URL of the program to protect; empty if another proxy asks /wecom/auth or /wecom/forward"},
 }, slices.DeleteFunc(envoptions.All(), func(v envoptions.Variable) bool {
 	// Such people have no user id, and the program behind gets nothing else.
@@ -34,7 +35,7 @@ var all = slices.Concat(envoptions.Variables{
 }), envoptions.Variables{
 	{Name: "WECOM_GROUPS", Usage: "departments, tags or both: what X-Forwarded-Groups tells by name; needs WECOM_PROFILE"},
 	{Name: "WECOM_EMAIL", Default: "{biz_mail}", Usage: "what X-Forwarded-Email is made of, such as {biz_mail},{user_id}@corp.example: the first that makes an address"},
-	{Name: "WECOM_RULES", Usage: "YAML file that says who may open which path of the upstream; read again on SIGHUP"},
+	{Name: "WECOM_RULES", Usage: "YAML file that says who may open which path of the upstream; read again on SIGHUP", Restricts: true},
 	{Name: "WECOM_ISSUER_CLIENTS", Usage: "YAML file of the programs that sign people in here by OpenID Connect; read again on SIGHUP"},
 	{Name: "WECOM_SIGNING_KEYS", Usage: "private keys (PEM) that sign ID tokens and assertions, the current one first; default: made, kept in WECOM_SESSION_STORE and replaced every 90 days", Secret: true},
 	{Name: "WECOM_ASSERTION_AUDIENCE", Usage: "URL that names the program behind: then it gets X-Wecom-Assertion, a signed statement of who is signed in"},
@@ -73,6 +74,7 @@ type actions struct {
 
 func readSettings(args, environ []string, stderr io.Writer) (settings, actions, error) {
 	s := settings{value: map[string]string{}}
+	given := map[string]string{} // by flags
 	var do actions
 	if do.revoke = len(args) > 0 && args[0] == "revoke"; do.revoke {
 		args = args[1:]
@@ -92,7 +94,7 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	}
 	for _, v := range all {
 		flags.Func(flagOf(v), "", func(value string) error {
-			s.value[v.Name] = strings.TrimSpace(value)
+			given[v.Name] = value
 			return nil
 		})
 	}
@@ -117,10 +119,11 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 		env[name] = value
 	}
 	for _, v := range all {
-		if _, set := s.value[v.Name]; set {
-			continue
+		from := env
+		if _, ok := given[v.Name]; ok {
+			from = given
 		}
-		value, err := envoptions.Value(func(name string) string { return env[name] }, v.Name)
+		value, err := v.Value(func(name string) (string, bool) { value, set := from[name]; return value, set })
 		s.wrong.addAll(err)
 		s.value[v.Name] = cmp.Or(value, v.Default)
 	}
@@ -133,7 +136,7 @@ func usage(w io.Writer) {
 
   -check         ask WeCom, the stores and the upstream whether all is set up, and exit
   -print-config  show the settings without secrets, and exit
-  -print-client  show what to enter in Grafana, GitLab, Gitea or Argo CD for the client of that id, and exit;
+  -print-client  show what to enter in Grafana, GitLab, Gitea, Argo CD or Nightingale for the client of that id, and exit;
                  for an id that is not in WECOM_ISSUER_CLIENTS, with a new secret and the file's entry
   -version       show the version, and exit
   revoke USER…   end all sessions of these people, in the store that the gateways share; -all: everybody's
@@ -152,7 +155,8 @@ variable or the file is safer than the flag, which other users of the machine se
 	}
 }
 
-// print shows the settings as lines of an environment file, without secrets.
+// print shows the settings as lines of an environment file, without secrets. What is not
+// set stands in comments: some variables must not be empty.
 func (s settings) print(w io.Writer) {
 	for _, one := range all {
 		value := s.value[one.Name]
@@ -160,8 +164,17 @@ func (s settings) print(w io.Writer) {
 		case value == "":
 		case one.Secret:
 			value = redacted
+		case one.Name == "WECOM_HOSTS":
+			entries := list(value)
+			for i, e := range entries {
+				entries[i] = withoutPassword(e)
+			}
+			value = strings.Join(entries, ",")
 		case mayHoldPassword.MatchString(one.Name):
 			value = withoutPassword(value)
+		}
+		if value == "" {
+			fmt.Fprint(w, "# ")
 		}
 		fmt.Fprintf(w, "%s=%s\n", one.Name, value)
 	}
@@ -213,6 +226,7 @@ type config struct {
 	addr     string
 	upstream *url.URL // nil: none
 	callback *url.URL // nil if CallbackURL is unusable
+	hosts    []host
 
 	rulesFile string
 	rules     rules // nil: no file
@@ -239,7 +253,7 @@ type config struct {
 func (s settings) parse() (config, mistakes) {
 	wrong := s.wrong
 	v := s.value
-	options, err := all.Read(func(name string) string { return v[name] })
+	options, err := all.Read(func(name string) (string, bool) { return v[name], v[name] != "" })
 	wrong.addAll(err)
 	c := config{
 		Options:           options,
@@ -282,31 +296,32 @@ func (s settings) parse() (config, mistakes) {
 			wrong.add("WECOM_METRICS_ADDR", "%q: want an address such as 127.0.0.1:9090", c.metricsAddr)
 		}
 	}
-	c.parseUpstream(v["WECOM_UPSTREAM"], &wrong)
-	c.parseRules(v["WECOM_RULES"], &wrong)
+	if s := v["WECOM_UPSTREAM"]; s != "" {
+		if c.upstream, err = readUpstream(s); err != nil {
+			wrong.add("WECOM_UPSTREAM", "%v", err)
+		}
+	}
 	c.parseAccount(v, &wrong)
 	c.parseIssuer(v, &wrong)
 	if c.CallbackURL != "" {
 		c.parseCallback(&wrong)
 	}
+	c.parseHosts(v["WECOM_HOSTS"], &wrong)
+	c.parseRules(v["WECOM_RULES"], &wrong)
 	return c, wrong
 }
 
-func (c *config) parseUpstream(s string, wrong *mistakes) {
-	if s == "" {
-		return
-	}
+func readUpstream(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		wrong.add("WECOM_UPSTREAM", "want a URL such as http://127.0.0.1:3000")
+		return nil, errors.New("want a URL such as http://127.0.0.1:3000")
 	case u.Port() != "" && !isPort(u.Port()):
-		wrong.add("WECOM_UPSTREAM", "there is no port %s: want 1 to 65535", u.Port())
+		return nil, fmt.Errorf("there is no port %s: want 1 to 65535", u.Port())
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		wrong.add("WECOM_UPSTREAM", "want scheme, host and at most a path")
-	default:
-		c.upstream = u
+		return nil, errors.New("want scheme, host and at most a path")
 	}
+	return u, nil
 }
 
 func isPort(s string) bool {
@@ -318,11 +333,12 @@ func (c *config) parseRules(file string, wrong *mistakes) {
 	if file == "" {
 		return
 	}
-	if c.upstream == nil && !wrong.has("WECOM_UPSTREAM") {
+	proxies := func(h host) bool { return h.upstream != nil }
+	if c.upstream == nil && !slices.ContainsFunc(c.hosts, proxies) && !wrong.has("WECOM_UPSTREAM") && !wrong.has("WECOM_HOSTS") {
 		wrong.add("WECOM_RULES", "is for WECOM_UPSTREAM: another proxy asks with ?users=, departments=, tags= or members=")
 		return
 	}
-	read, err := readRules(file)
+	read, err := readRules(file, c.hostNames())
 	if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			wrong.add("WECOM_RULES", "%s", line)

@@ -51,10 +51,12 @@ func TestUnusableValues(t *testing.T) {
 		"WECOM_SESSION_LIFETIME":       {"0", "-1h", "12", "forever"},
 		"WECOM_IDLE_TIMEOUT":           {"-1h", "x", "13h"},
 		"WECOM_RECHECK":                {"-1s", "x"},
-		"WECOM_MEMBERS":                {"some"},
-		"WECOM_ALLOW_USERS":            {",", "corp/lisi"},
-		"WECOM_ALLOW_DEPARTMENTS":      {"sales", "1,x", "-1", ","},
-		"WECOM_ALLOW_TAGS":             {"x"},
+		"WECOM_MEMBERS":                {"some", "", " "},
+		"WECOM_ALLOW_USERS":            {",", "corp/lisi", ""},
+		"WECOM_ALLOW_DEPARTMENTS":      {"sales", "1,x", "-1", ",", ""},
+		"WECOM_ALLOW_TAGS":             {"x", ""},
+		"WECOM_ALLOW_TAGS_FILE":        {"", file},
+		"WECOM_RULES":                  {"", " "},
 		"WECOM_SCOPE":                  {"snsapi_login"},
 		"WECOM_GROUPS":                 {"departments", "names"},
 		"WECOM_EMAIL":                  {"all@corp.example", "{name}@corp.example", "{email}", "{}@x"},
@@ -85,7 +87,7 @@ func TestUnusableValues(t *testing.T) {
 				status, stdout, stderr := runOnce(t, w.env(env...))
 				assert.Equal(t, 2, status, value)
 				assert.Empty(t, stdout)
-				assert.Contains(t, stderr, "  "+name, value)
+				assert.Contains(t, stderr, "  "+strings.TrimSuffix(name, "_FILE"), value)
 				assert.NotContains(t, stderr, "CANARY")
 				assert.Equal(t, 3, strings.Count(stderr, "\n"), "one mistake is one line: %s", stderr)
 			}
@@ -135,7 +137,11 @@ func TestFlags(t *testing.T) {
 	assert.Contains(t, stdout, "WECOM_SECRET=[REDACTED]\n")
 	assert.Contains(t, stdout, "WECOM_SESSION_STORE=postgres://u:[REDACTED]@h/db?sslpassword=[REDACTED]&x=1\n")
 	assert.Contains(t, stdout, "WECOM_TOKEN_STORE=redis://:[REDACTED]@h/0\n")
+	assert.Contains(t, stdout, "\n# WECOM_ALLOW_USERS=\n", "in an environment file it must not be empty")
 	assert.NotContains(t, stdout, "CANARY")
+	status, _, stderr := runOnce(t, []string{"WECOM_ALLOW_USERS=lisi"}, "-allow-users", "")
+	assert.Equal(t, 2, status)
+	assert.Contains(t, stderr, "  WECOM_ALLOW_USERS: it is set, but empty")
 	for _, odd := range []string{"postgres://u:CAN/ARY@h/db", "redis://u:p@CANARY@h/0", "postgres://h/db?PassWord=CANARY", "redis://:CAN#ARY@h/0",
 		"host=h user=u password=CANARY", "redis:u:CANARY@h/0", "postgres:/u:CANARY@h/db", "redis://CANARY@h/0", "postgres://h/db?p%61ssword=CANARY"} {
 		_, stdout, _ = runOnce(t, nil, "-print-config", "-session-store", odd)
@@ -148,7 +154,7 @@ func TestFlags(t *testing.T) {
 	status, _, help := runOnce(t, nil, "-h")
 	assert.Equal(t, 0, status)
 	for line := range strings.Lines(func() string { _, out, _ := runOnce(t, nil, "-print-config"); return out }()) {
-		name, _, _ := strings.Cut(line, "=")
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "# "), "=")
 		assert.Contains(t, help, ", "+name+"\n")
 	}
 	for _, args := range [][]string{{"-nonsense"}, {"nonsense"}, {"-check=perhaps"}} {
@@ -164,7 +170,7 @@ func TestDocumentsNameEveryVariable(t *testing.T) {
 	for _, file := range []string{"../../docs/gateway.md", "../../docs/gateway.zh-CN.md"} {
 		text := string(must(os.ReadFile(file)))
 		for line := range strings.Lines(out) {
-			name, _, _ := strings.Cut(line, "=")
+			name, _, _ := strings.Cut(strings.TrimPrefix(line, "# "), "=")
 			assert.Contains(t, text, "`"+name+"`", file)
 		}
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,15 +23,18 @@ import (
 // A gateway answers every request that reaches the program.
 type gateway struct {
 	auth     *wecom.Middleware
-	rules    atomic.Pointer[rules] // nil: none
-	asked    conditions            // of other proxies
-	groups   *groups               // nil: none are told
+	hosts    map[string]*gateway    // the further ones, by bare name
+	host     string                 // of the site, as the browser sees it
+	label    string                 // host, for the log; "": there is one
+	rules    *atomic.Pointer[rules] // nil: none
+	asked    *conditions            // of other proxies
+	groups   *groups                // nil: none are told
 	emails   emails
 	own      http.Handler           // the middleware's routes, and 404 for what is like them
 	app      http.Handler           // what is protected
 	events   http.Handler           // what WeCom posts; nil: nothing
 	issuer   *issuer.Issuer         // nil: none
-	oidc     http.Handler           // the issuer's routes
+	oidc     http.Handler           // the issuer's routes; nil: none
 	audience string                 // of assertions; "": there are none
 	session  http.Handler           // 204 or 401
 	forward  http.Handler           // 204, or what app would have answered
@@ -48,12 +51,15 @@ type gateway struct {
 	counts   *metrics
 	audited  bool // requests are visits, for the audit
 	log      *slog.Logger
-	stopping atomic.Bool
+	stopping *atomic.Bool
 }
 
 func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, iss *issuer.Issuer, told *groups, s *stores, counts *metrics, log *slog.Logger) *gateway {
 	g := &gateway{
 		auth:     auth,
+		rules:    &atomic.Pointer[rules]{},
+		asked:    &conditions{},
+		stopping: &atomic.Bool{},
 		own:      auth.Routes(),
 		events:   receiver,
 		issuer:   iss,
@@ -61,6 +67,7 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, iss *is
 		callback: strings.TrimPrefix(c.callback.Path, c.MountPath),
 		mount:    c.MountPath,
 		scheme:   c.callback.Scheme,
+		host:     c.callback.Host,
 		language: c.Language,
 		proofs:   map[string]bool{},
 		trusted:  c.TrustedProxies,
@@ -92,6 +99,9 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, iss *is
 
 // close ends the idle connections to the upstream.
 func (g *gateway) close() {
+	for _, h := range g.hosts {
+		h.close()
+	}
 	if g.proxy != nil {
 		g.proxy.Transport.(*http.Transport).CloseIdleConnections()
 	}
@@ -100,6 +110,12 @@ func (g *gateway) close() {
 func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: rw, request: r}
 	route := g.route(r)
+	if len(g.hosts) > 0 {
+		if h := g.at(r, route); h != g {
+			h.ServeHTTP(rw, r)
+			return
+		}
+	}
 	defer g.done(w, r, route, time.Now())
 	if g.stopping.Load() && r.Header["Upgrade"] == nil {
 		w.Header().Set("Connection", "close")
@@ -108,7 +124,7 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.limitBody()
 	}
 	if g.audited {
-		r = r.WithContext(withVisit(r.Context(), route, g.client(r)))
+		r = r.WithContext(withVisit(r.Context(), route, g.client(r), g.label))
 	}
 	switch route {
 	case "healthz":
@@ -158,7 +174,7 @@ func (g *gateway) route(r *http.Request) string {
 					return name
 				}
 			case "authorize", "token", "userinfo", "end-session", "keys", ".well-known/openid-configuration":
-				if g.issuer != nil {
+				if g.oidc != nil {
 					return path.Base(name)
 				}
 			}
@@ -232,7 +248,7 @@ func climbs(p string) bool {
 func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
 	may, err := g.asked.authorizer(note(w).query)
 	switch {
-	case err != nil && !(errors.Is(err, errForeign) && passedOn(r, note(w).query)):
+	case err != nil:
 		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
 		(&wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}).ServeHTTP(w, r)
 	case may != nil:
@@ -249,14 +265,22 @@ func (g *gateway) tell(w http.ResponseWriter, r *http.Request) {
 	if !g.knowsGroups(w, r, id) {
 		return
 	}
-	signed, ok := g.assertion(w, r, id)
-	if !ok {
-		return
+	h := w.Header()
+	for room := maxGroups; ; room /= 2 {
+		within := r.WithContext(context.WithValue(r.Context(), roomKey{}, room))
+		signed, ok := g.assertion(w, within, id)
+		if !ok {
+			return
+		}
+		h["X-Wecom-Assertion"] = []string{signed}
+		setIdentity(h, id)
+		g.setAccount(h, within, id)
+		if room == 0 || size(h) <= maxAnswer {
+			break
+		}
+		id.DepartmentNames = nil // which the assertion alone tells
 	}
-	w.Header()["X-Wecom-Assertion"] = []string{signed}
-	setIdentity(w.Header(), id)
-	g.setAccount(w.Header(), r, id)
-	w.Header().Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 }
 

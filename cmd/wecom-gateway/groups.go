@@ -20,8 +20,10 @@ import (
 
 const (
 	namesCount = 10 * time.Minute
-	// maxGroups keeps our headers, two of which say the same, within a proxy's buffer.
+	// maxGroups is how much of them a header tells, and an assertion.
 	maxGroups = 1000
+	// maxAnswer keeps what another proxy is told within nginx's buffer, which has 4 KiB by default.
+	maxAnswer = 3800
 	maxTold   = 10_000
 	maxTags   = 500
 )
@@ -130,7 +132,11 @@ type holders struct {
 type session struct {
 	user string
 	at   int64
+	room int // for what is told
 }
+
+// A roomKey is what a context holds the room for groups under, if it is less than maxGroups.
+type roomKey struct{}
 
 func newDirectory(text string) (*directory, error) {
 	var n names
@@ -175,6 +181,18 @@ func newDirectory(text string) (*directory, error) {
 // escapeName leaves nothing in a name that is not ASCII or separates names. It is undone as a URL's path is.
 func escapeName(name string) string { return strings.ReplaceAll(url.PathEscape(name), ":", "%3A") }
 
+// readable returns the groups of a header as text. What separates stays escaped, or
+// one department could be called what another one's path is.
+func readable(header string) []string {
+	groups := strings.FieldsFunc(separators.Replace(header), func(c rune) bool { return c == ',' })
+	for i, group := range groups {
+		groups[i], _ = url.PathUnescape(group) // never fails: escapeName wrote it
+	}
+	return groups
+}
+
+var separators = strings.NewReplacer("%25", "%2525", "%2F", "%252F", "%3A", "%253A")
+
 func foldUser(id string) string { return wecom.Identity{UserID: id}.Key() }
 
 // of returns somebody's groups, separated by commas.
@@ -186,13 +204,17 @@ func (gs *groups) of(ctx context.Context, id wecom.Identity) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := session{id.UserID, id.AuthenticatedAt.UnixNano()}
+	room, ok := ctx.Value(roomKey{}).(int)
+	if !ok {
+		room = maxGroups
+	}
+	key := session{id.UserID, id.AuthenticatedAt.UnixNano(), room}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	told, ok := d.told[key]
 	if !ok {
 		var whole bool
-		told, whole = d.tell(id)
+		told, whole = d.tell(id, room)
 		if !whole {
 			gs.log.Warn("somebody is in more groups than fit into a header: the last ones were left out", "user", id.UserID)
 		}
@@ -204,7 +226,7 @@ func (gs *groups) of(ctx context.Context, id wecom.Identity) (string, error) {
 	return told, nil
 }
 
-// over is for callers that do not wait: what they ask for is fetched all the same.
+// over is for callers that do not wait: what they ask for is fetched anyway.
 var over, _ = context.WithDeadline(context.Background(), time.Unix(0, 0))
 
 // directory returns the latest names that there are. It waits only if there are none.
@@ -235,7 +257,7 @@ func (gs *groups) directory(ctx context.Context) (*directory, error) {
 }
 
 // tell returns a person's groups, and whether they are all there.
-func (d *directory) tell(id wecom.Identity) (told string, whole bool) {
+func (d *directory) tell(id wecom.Identity, room int) (told string, whole bool) {
 	var all []string
 	within := map[int64]bool{}
 	for _, dep := range id.Departments {
@@ -256,7 +278,7 @@ func (d *directory) tell(id wecom.Identity) (told string, whole bool) {
 		}
 	}
 	for i, group := range all {
-		if len(told)+1+len(group) > maxGroups {
+		if len(told)+1+len(group) > room {
 			return told, false
 		}
 		if i > 0 {

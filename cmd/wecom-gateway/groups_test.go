@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -103,6 +104,57 @@ func TestManyGroups(t *testing.T) {
 
 	g = w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_AGENT_ID=1000009", "WECOM_SECRET="+strings.Repeat("s", 43))
 	assert.Equal(t, []string{"很长的部门名称0#100", "很长的部门名称0#150"}, groupsOf(t, w.signIn(g, "everywhere").script("/")))
+}
+
+// nginx makes a 502 of an answer with more than 4 KB of headers, unless it is told otherwise.
+func TestAnswersToAnotherProxyAreShort(t *testing.T) {
+	w := newWorld(t)
+	w.fake.AddApp(wecomtest.App{AgentID: "1000009", Secret: strings.Repeat("s", 43), LegacyFields: true}) // it sees mail addresses
+	w.fake.AddDepartment(wecomtest.Department{ID: 1000, Name: "研发中心", ParentID: 1})
+	few := wecomtest.Member{UserID: "wang.xiaoming", Name: "王小明", BizMail: "wang.xiaoming@corp.example", Email: "wang.xiaoming@mail.example", Mobile: "13800000000",
+		Avatar: "https://wework.qpic.cn/wwpic3az/" + strings.Repeat("x", 60) + "/0"}
+	for i := range int64(60) {
+		w.fake.AddDepartment(wecomtest.Department{ID: 1001 + i, Name: fmt.Sprintf("名称很长的部门第%d号", i), ParentID: 1000 + (i+3)/4})
+		few.Departments = append(few.Departments, 1001+i)
+	}
+	many := few
+	many.UserID = "many"
+	few.Departments = few.Departments[:1]
+	w.fake.AddMember(few)
+	w.fake.AddMember(many)
+	front, addr := freeAddr(t), freeAddr(t)
+	runNginx(t, front, fmt.Sprintf(`
+	server {
+		listen %s;
+		location / { auth_request /auth; proxy_pass %s; }
+		location = /auth { internal; proxy_pass http://%s/wecom/auth; }
+	}`, front, w.upstream.URL, addr))
+	for _, setting := range []string{"WECOM_ASSERTION_AUDIENCE=https://wiki.example.com", "WECOM_ASSERTION_AUDIENCE="} {
+		g := w.start("WECOM_PROFILE=true", "WECOM_GROUPS=departments", "WECOM_AGENT_ID=1000009", "WECOM_SECRET="+strings.Repeat("s", 43), setting, "ADDR="+addr)
+		for _, who := range []string{few.UserID, many.UserID} {
+			c := w.signIn(g, who)
+			told := groupsOf(t, c.script("/"))
+			for _, route := range []string{"/wecom/auth", "/wecom/forward"} {
+				res := c.script(route)
+				require.Equal(t, 204, res.StatusCode)
+				size := 0
+				for name, values := range res.Header {
+					for _, value := range values {
+						size += len(name) + len(value) + len(": \r\n")
+					}
+				}
+				assert.Less(t, size, 4000)
+				groups := strings.Split(must(url.PathUnescape(res.Header.Get("X-Wecom-Groups"))), ",")
+				assert.Equal(t, told[:len(groups)], groups)
+				if raw := res.Header.Get("X-Wecom-Assertion"); raw != "" {
+					assert.Equal(t, fmt.Sprint(groups), fmt.Sprint(g.verify(raw)["groups"]))
+				}
+			}
+			assert.Equal(t, 200, c.do(must(http.NewRequest("GET", "http://"+front+"/", nil)), false).StatusCode, "%s %s", setting, who)
+		}
+		g.wait("somebody is in more groups than fit into a header: the last ones were left out", "user", "many")
+		g.stop()
+	}
 }
 
 func TestAccounts(t *testing.T) {

@@ -18,7 +18,9 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/wecomauth/wecom"
 	"github.com/wecomauth/wecom/issuer"
@@ -26,14 +28,16 @@ import (
 
 // An oidcClient is an entry of WECOM_ISSUER_CLIENTS.
 type oidcClient struct {
-	ID                     string   `yaml:"id"`
-	Secret                 string   `yaml:"secret"`
-	Public                 bool     `yaml:"public"`
-	RedirectURIs           []string `yaml:"redirect_uris"`
-	PostLogoutRedirectURIs []string `yaml:"post_logout_redirect_uris"`
-	Scopes                 []string `yaml:"scopes"`
-	Algorithm              string   `yaml:"algorithm"`
-	DangerouslyAllowHTTP   bool     `yaml:"dangerously_allow_http"`
+	ID                     string        `yaml:"id"`
+	Secret                 string        `yaml:"secret"`
+	Public                 bool          `yaml:"public"`
+	RedirectURIs           []string      `yaml:"redirect_uris"`
+	PostLogoutRedirectURIs []string      `yaml:"post_logout_redirect_uris"`
+	BackChannelLogoutURI   string        `yaml:"backchannel_logout_uri"`
+	Scopes                 []string      `yaml:"scopes"`
+	OfflineAccess          time.Duration `yaml:"offline_access"`
+	Algorithm              string        `yaml:"algorithm"`
+	DangerouslyAllowHTTP   bool          `yaml:"dangerously_allow_http"`
 	condition              `yaml:",inline"`
 }
 
@@ -67,7 +71,7 @@ func readClients(name string) ([]issuer.Client, error) {
 func (c oidcClient) read() (issuer.Client, error) {
 	client := issuer.Client{
 		ID: c.ID, RedirectURIs: c.RedirectURIs, PostLogoutRedirectURIs: c.PostLogoutRedirectURIs,
-		Scopes: c.Scopes, Algorithm: c.Algorithm, DangerouslyAllowHTTP: c.DangerouslyAllowHTTP,
+		BackChannelLogoutURI: c.BackChannelLogoutURI, Scopes: c.Scopes, OfflineAccess: c.OfflineAccess, Algorithm: c.Algorithm, DangerouslyAllowHTTP: c.DangerouslyAllowHTTP,
 	}
 	sum, err := c.secret()
 	if err != nil {
@@ -95,6 +99,8 @@ func (c oidcClient) secret() (string, error) {
 		return sum, nil
 	case name == nil:
 		return "", errors.New("secret: want sha256: and the hash, or $NAME for a variable of the environment, or public: true")
+	case strings.HasPrefix(name[1], "WECOM_"):
+		return "", fmt.Errorf("secret: %s is the gateway's own: no client may know it", name[1])
 	case len(os.Getenv(name[1])) < 16:
 		return "", fmt.Errorf("secret: the variable %s holds less than 16 characters", name[1])
 	}
@@ -106,7 +112,7 @@ func hashOf(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (c *config) hasIssuer() bool { return c.clientsFile != "" || c.audience != "" }
+func (c *config) hasIssuer() bool { return c.clientsFile != "" || c.audience != "" || len(c.hosts) > 0 }
 
 func (c *config) parseIssuer(v map[string]string, wrong *mistakes) {
 	c.clientsFile, c.audience = v["WECOM_ISSUER_CLIENTS"], v["WECOM_ASSERTION_AUDIENCE"]
@@ -117,6 +123,9 @@ func (c *config) parseIssuer(v map[string]string, wrong *mistakes) {
 				wrong.add("WECOM_ISSUER_CLIENTS", "%s", line)
 			}
 		}
+	}
+	if c.Recheck == 0 && !c.hasEvents() && slices.ContainsFunc(c.clients, func(one issuer.Client) bool { return one.OfflineAccess > 0 }) {
+		c.warnings = append(c.warnings, "WECOM_ISSUER_CLIENTS: with offline_access, somebody who leaves stays signed in for as long as that, unless WECOM_RECHECK or events end it")
 	}
 	if u, err := url.Parse(c.audience); c.audience != "" && (err != nil || u.Scheme == "" || u.Host == "") {
 		wrong.add("WECOM_ASSERTION_AUDIENCE", "want a URL such as https://wiki.example.com")
@@ -162,7 +171,7 @@ func (c *config) issuer(auth *wecom.Middleware, told *groups, s *stores, log *sl
 		Clients: c.clients, Store: s.sessions, Key: wecom.NewSecret(hashOf("wecom-gateway issuer\x00" + key)), SigningKeys: c.signingKeys,
 		Groups: func(ctx context.Context, id wecom.Identity) ([]string, error) {
 			text, err := told.of(ctx, id)
-			return strings.FieldsFunc(text, func(c rune) bool { return c == ',' }), err
+			return readable(text), err
 		},
 		Email: c.emails.of, SessionLifetime: c.SessionLifetime, Logger: log,
 	})
@@ -227,19 +236,29 @@ func (c *config) printClient(id string, out io.Writer) {
 }
 
 const newClient = `# There is no client %[1]s. To make one, add this to the clients of WECOM_ISSUER_CLIENTS, keep the
-# redirect URI of the program that it is for, and send the gateway SIGHUP:
+# redirect URI of the program that it is for, and send the gateway SIGHUP. The program gets
+# the secret %[4]s, the file its hash:
 clients:
   - id: %[1]s
-    secret: sha256:%[2]s   # of %[4]s
+    secret: sha256:%[2]s
     redirect_uris:
       - %[3]s/login/generic_oauth           # Grafana
       - %[3]s/users/auth/openid_connect/callback   # GitLab
       - %[3]s/user/oauth2/wecom/callback    # Gitea
       - %[3]s/auth/callback                 # Argo CD
+      - %[3]s/callback                      # Nightingale
 
 `
 
-const programs = `# Grafana: grafana.ini
+// The settings are those of docs/issuer.md and docs/issuer-programs.md.
+const programs = `# Any program that reads discovery, such as oauth2-proxy
+issuer: %[1]s
+client id: %[2]s
+client secret: %[3]s
+scopes: openid profile email groups
+PKCE: S256
+
+# Grafana: grafana.ini
 [server]
 root_url = %[4]s
 [auth.generic_oauth]
@@ -256,18 +275,29 @@ login_attribute_path = preferred_username
 groups_attribute_path = groups
 
 # GitLab: gitlab.rb
+gitlab_rails['omniauth_allow_single_sign_on'] = ['openid_connect']
+gitlab_rails['omniauth_block_auto_created_users'] = false
 gitlab_rails['omniauth_providers'] = [{
   name: "openid_connect", label: "WeCom",
   args: {
     name: "openid_connect", scope: ["openid", "profile", "email"], response_type: "code",
     issuer: "%[1]s", discovery: true, client_auth_method: "basic", uid_field: "sub", pkce: true,
-    client_options: { identifier: "%[2]s", secret: "%[3]s", redirect_uri: "%[4]s/users/auth/openid_connect/callback" }
+    client_options: {
+      identifier: "%[2]s", secret: "%[3]s",
+      redirect_uri: "%[4]s/users/auth/openid_connect/callback"
+    }
   }
 }]
 
-# Gitea
+# Gitea: app.ini
+[oauth2_client]
+ENABLE_AUTO_REGISTRATION = true
+USERNAME = preferred_username
+
+# Gitea: once, as the user that runs it
 gitea admin auth add-oauth --name wecom --provider openidConnect --key %[2]s --secret %[3]s \
-  --auto-discover-url %[1]s/.well-known/openid-configuration --scopes "profile email groups" --group-claim-name groups
+  --auto-discover-url %[1]s/.well-known/openid-configuration \
+  --scopes "profile email groups" --group-claim-name groups
 
 # Argo CD: argocd-cm
 url: %[4]s
@@ -277,4 +307,21 @@ oidc.config: |
   clientID: %[2]s
   clientSecret: %[3]s
   requestedScopes: [openid, profile, email, groups]
+  logoutURL: %[1]s/end-session?id_token_hint={{token}}
+
+# Nightingale: 系统配置, 单点登录, OIDC
+Enable = true
+DisplayName = 'WeCom'
+RedirectURL = '%[4]s/callback'
+SsoAddr = '%[1]s'
+SsoLogoutAddr = '%[1]s/end-session?id_token_hint={{$__id_token__}}'
+ClientId = '%[2]s'
+ClientSecret = '%[3]s'
+CoverAttributes = true
+DefaultRoles = ['Standard']
+Scopes = ['openid', 'profile', 'email']
+[Attributes]
+Username = 'preferred_username'
+Nickname = 'name'
+Email = 'email'
 `

@@ -23,6 +23,7 @@ import (
 	_ "time/tzdata" // an image without files has no time zones
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/issuer"
 )
 
 func main() {
@@ -49,13 +50,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 	c, wrong := values.parse()
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	var listener net.Listener
+	var listener *net.TCPListener
 	if !do.check && !do.revoke && do.client == "" && !wrong.has("ADDR") {
 		// Before the rest is judged: the default callback names the port that was taken.
-		if listener, err = net.Listen("tcp", c.addr); err != nil {
+		var tcp net.ListenConfig
+		tcp.SetMultipathTCP(false) // dropNew cannot do without
+		if l, err := tcp.Listen(context.Background(), "tcp", c.addr); err != nil {
 			wrong.add("ADDR", "%v", err)
 		} else {
-			defer listener.Close()
+			defer l.Close()
+			listener = l.(*net.TCPListener)
 			c.addr = listener.Addr().String()
 		}
 	}
@@ -71,6 +75,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	counts := newMetrics()
 	o := c.options(stores, counts, log)
 	records.watch(&o)
+	var iss *issuer.Issuer
+	observe := o.Observe
+	o.Observe = func(ctx context.Context, e wecom.Event) {
+		observe(ctx, e)
+		iss.Observe(ctx, e)
+	}
 	auth, err := wecom.New(o)
 	wrong.addAll(all.Named(err))
 	receiver, err := c.receiver(auth, log)
@@ -79,8 +89,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if auth != nil {
 		told = newGroups(c, auth.Client(), stores.tokens, log)
 	}
-	iss, err := c.issuer(auth, told, stores, log)
+	iss, err = c.issuer(auth, told, stores, log)
 	wrong.addAll(all.Named(err))
+	hosts, err := c.furtherHosts(iss, o)
+	wrong.addAll(err)
 	if len(wrong) > 0 {
 		wrong.print(stderr, c)
 		return 2
@@ -93,12 +105,13 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		c.printClient(do.client, stdout)
 		return 0
 	case do.check:
-		return check(ctx, c, auth, stores, stdout)
+		return check(ctx, c, auth, iss, stores, stdout)
 	case do.revoke:
-		return revoke(ctx, auth, do.people, stdout, stderr)
+		return revoke(ctx, auth, iss, do.people, stdout, stderr)
 	}
 	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)
 	g.audited = records != nil
+	g.serveHosts(c, hosts)
 	if err := serve(ctx, c, g, listener, log); err != nil {
 		log.Error("the gateway ends", "cause", err.Error())
 		return 1
@@ -108,7 +121,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 // serve serves until ctx ends. Then it takes no new connections and lets the
 // requests in flight finish, for c.shutdownTimeout at most; WebSockets end when those are done.
-func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log *slog.Logger) error {
+func serve(ctx context.Context, c config, g *gateway, listener *net.TCPListener, log *slog.Logger) error {
 	var inFlight sync.WaitGroup
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
@@ -135,8 +148,8 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 		defer stop()
 		go g.reload(reloading, hangUps, c)
 	}
-	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(listener) }()
+	failed, served := make(chan error, 1), make(chan error, 1)
+	go func() { served <- server.Serve(closing{listener}) }()
 	log.Info("the gateway listens", "addr", listener.Addr().String(), "callback", c.CallbackURL, "version", version())
 	if c.upstream == nil {
 		log.Info("WECOM_UPSTREAM is not set: only the gateway's own routes work, for a proxy that asks " + g.folder + "/auth or " + g.folder + "/forward")
@@ -158,6 +171,9 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 	case err := <-failed:
 		_ = server.Close()
 		return err
+	case err := <-served:
+		_ = server.Close()
+		return err
 	case <-ctx.Done():
 	}
 	g.stopping.Store(true)
@@ -167,15 +183,43 @@ func serve(ctx context.Context, c config, g *gateway, listener net.Listener, log
 	// A proxy in front may send a request on an idle connection at the moment at which
 	// Shutdown closes it, and must not repeat a POST: so let it use them up first.
 	conns.unused(deadline, 2*time.Second)
+	// Nor would Shutdown wait for those that are not accepted yet: the kernel would reset them.
+	if err := dropNew(listener); err != nil {
+		log.Warn("connections that come in while the port is closed may be lost", "cause", err.Error())
+	}
+	_ = listener.SetDeadline(time.Now())
+	select {
+	case <-served:
+	case <-time.After(time.Second): // new ones still come in
+	}
 	err := server.Shutdown(deadline)
 	endRequests()
 	_ = server.Close()
 	inFlight.Wait()
+	if err := g.issuer.Shutdown(deadline); err != nil {
+		log.Warn("clients were not told of sign-outs", "cause", err.Error())
+	}
 	g.close()
 	if err != nil {
 		log.Warn("requests were cut off", "cause", err.Error())
 	}
 	return nil
+}
+
+// A closing listener closes after its deadline, as soon as no connection waits to be accepted.
+type closing struct{ *net.TCPListener }
+
+func (l closing) Accept() (net.Conn, error) {
+	conn, err := l.TCPListener.Accept()
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return conn, err
+	}
+	_ = l.SetDeadline(time.Now().Add(20 * time.Millisecond)) // for a handshake that began
+	if conn, err = l.TCPListener.Accept(); err != nil {
+		_ = l.Close()
+		return nil, net.ErrClosed
+	}
+	return conn, l.SetDeadline(time.Now())
 }
 
 // connections counts those to a server.

@@ -120,6 +120,9 @@ func TestNginxAuthRequest(t *testing.T) {
 	assert.Equal(t, []string{"zhangsan"}, claims(seen)["x-wecom-user-id"])
 	assert.Equal(t, []string{w.fake.CorpID()}, claims(seen)["x-wecom-corp-id"])
 	// Nor does a browser tell the app anything else about itself, or get a tunnel to it.
+	for _, own := range []string{"/wecom/auth?users=zhangsan", "/wecom/forward?departments=1", "/wecom/auth"} {
+		assert.Equal(t, 404, c.script(own).StatusCode, "a browser's own question costs calls to WeCom")
+	}
 	want := claims(c.script("/").seen(t))
 	for _, name := range append(identityNames, "X-Forwarded-Email", "X-Forwarded-Groups", "x_wecom_email", "x-wecom-biz-mail") {
 		for _, header := range []string{name + ": admin", name + ": a\n" + name + ": b", "Connection: " + name + "\n" + name + ": admin"} {

@@ -92,6 +92,7 @@ func TestManifest(t *testing.T) {
 	w := newWorld(t)
 	g := w.start()
 	_, settings, _ := runOnce(t, nil, "-print-config")
+	settings = strings.ReplaceAll(settings, "# ", "")
 	seen := map[string]int{}
 	for decoder := yaml.NewDecoder(bytes.NewReader(must(os.ReadFile("kubernetes.yaml")))); ; {
 		var o object

@@ -50,9 +50,9 @@ func (p *postgres) TakeCtx(ctx context.Context, token string) ([]byte, bool, err
 	return p.row(ctx, `DELETE FROM sessions WHERE token = $1 AND current_timestamp < expiry RETURNING data`, token)
 }
 
-func (p *postgres) row(ctx context.Context, statement, token string) (data []byte, found bool, err error) {
+func (p *postgres) row(ctx context.Context, statement string, args ...any) (data []byte, found bool, err error) {
 	err = p.do(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
-		return conn.QueryRow(ctx, statement, token).Scan(&data)
+		return conn.QueryRow(ctx, statement, args...).Scan(&data)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, false, nil
@@ -63,6 +63,14 @@ func (p *postgres) row(ctx context.Context, statement, token string) (data []byt
 func (p *postgres) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	return p.exec(ctx, `INSERT INTO sessions (token, data, expiry) VALUES ($1, $2, $3)
 		ON CONFLICT (token) DO UPDATE SET data = EXCLUDED.data, expiry = EXCLUDED.expiry`, token, data, expiry)
+}
+
+// AddCtx repeats a statement whose answer was lost: then it says false though the row is its own.
+func (p *postgres) AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (bool, error) {
+	_, added, err := p.row(ctx, `INSERT INTO sessions (token, data, expiry) VALUES ($1, $2, $3)
+		ON CONFLICT (token) DO UPDATE SET data = EXCLUDED.data, expiry = EXCLUDED.expiry
+		WHERE sessions.expiry < current_timestamp RETURNING data`, token, data, expiry)
+	return added, err
 }
 
 func (p *postgres) DeleteCtx(ctx context.Context, token string) error {

@@ -39,6 +39,10 @@ func (s *redisSessions) CommitCtx(ctx context.Context, token string, data []byte
 	return s.client.Set(ctx, redisPrefix+token, data, max(time.Until(expiry), time.Millisecond)).Err()
 }
 
+func (s *redisSessions) AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (bool, error) {
+	return s.client.SetNX(ctx, redisPrefix+token, data, max(time.Until(expiry), time.Millisecond)).Result()
+}
+
 func (s *redisSessions) DeleteCtx(ctx context.Context, token string) error {
 	return s.client.Del(ctx, redisPrefix+token).Err()
 }

@@ -4,14 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/issuer"
 )
 
 // revoke ends the sessions of some people, or everybody's if nobody is named, through
-// the store that the gateways share. It returns the exit status.
-func revoke(ctx context.Context, auth *wecom.Middleware, people []string, out, errs io.Writer) int {
-	ctx = withVisit(ctx, operator, "")
+// the store that the gateways share, and tells the clients that want to hear of it. It returns the exit status.
+func revoke(ctx context.Context, auth *wecom.Middleware, iss *issuer.Issuer, people []string, out, errs io.Writer) int {
+	ctx = withVisit(ctx, operator, "", "")
 	status := 0
 	say := func(whose string, err error) {
 		if err != nil {
@@ -26,6 +28,11 @@ func revoke(ctx context.Context, auth *wecom.Middleware, people []string, out, e
 	}
 	if len(people) == 0 {
 		say("everybody", auth.RevokeAll(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := iss.Shutdown(ctx); err != nil {
+		say("clients", err)
 	}
 	return status
 }

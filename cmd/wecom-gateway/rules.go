@@ -46,7 +46,7 @@ func (c condition) authorizer() (wecom.Authorizer, error) {
 		"WECOM_ALLOW_DEPARTMENTS": strings.Join(c.Departments, ","),
 		"WECOM_ALLOW_TAGS":        strings.Join(c.Tags, ","),
 	}
-	options, err := envoptions.All().Read(func(name string) string { return said[name] })
+	options, err := envoptions.All().Read(func(name string) (string, bool) { return said[name], said[name] != "" })
 	if err != nil {
 		return nil, errors.New(conditionNames.Replace(err.Error()))
 	}
@@ -55,6 +55,7 @@ func (c condition) authorizer() (wecom.Authorizer, error) {
 
 // A rule says who may open a path and, unless it is exact, what is below it.
 type rule struct {
+	Host      string `yaml:"host"` // "": every host
 	Path      string `yaml:"path"`
 	Exact     string `yaml:"exact"`
 	Public    bool   `yaml:"public"`
@@ -78,7 +79,7 @@ const maxFile = 1 << 20
 var goType = regexp.MustCompile(` (in|into) (type )?main\.\w+`)
 
 // readRules reads a file. The error joins all that is wrong with it, each with its line.
-func readRules(name string) (rules, error) {
+func readRules(name string, hosts []string) (rules, error) {
 	var file rulesFile
 	at, err := readFile(name, &file, "rules")
 	if err != nil {
@@ -87,10 +88,11 @@ func readRules(name string) (rules, error) {
 	if len(file.Rules) == 0 {
 		return nil, errors.New("it holds no rules")
 	}
-	return file.Rules, file.Rules.prepare(at)
+	return file.Rules, errors.Join(file.Rules.prepare(at), file.Rules.checkHosts(hosts))
 }
 
 // readFile reads a YAML file into a struct, and returns the lines on which the items of its list begin.
+// A condition that is there must say something, as the variables of similar names must.
 func readFile(name string, into any, list string) (at []int, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -115,10 +117,20 @@ func readFile(name string, into any, list string) (at []int, err error) {
 	var nodes map[string]yaml.Node
 	_ = yaml.Unmarshal(text, &nodes)
 	items := nodes[list]
+	var errs []error
 	for _, item := range items.Content {
 		at = append(at, item.Line)
+		for i := 0; i+1 < len(item.Content); i += 2 {
+			name, value := item.Content[i], item.Content[i+1]
+			if value.Alias != nil {
+				value = value.Alias
+			}
+			if slices.Contains(parts, name.Value) && len(value.Content) == 0 && (value.Tag == "!!null" || strings.TrimSpace(value.Value) == "") {
+				errs = append(errs, fmt.Errorf("line %d: %s is empty: leave it out to let everybody in", name.Line, name.Value))
+			}
+		}
 	}
-	return at, nil
+	return at, errors.Join(errs...)
 }
 
 // inWords returns what is wrong without the names of Go's types.
@@ -203,7 +215,7 @@ func (r *rule) fits(elements, patterns []string) bool {
 
 // covers says whether r fits whatever other fits, so that other is never reached.
 func (r *rule) covers(other *rule) bool {
-	if r.Exact != "" && other.Exact == "" {
+	if r.Exact != "" && other.Exact == "" || r.Host != "" && r.Host != other.Host {
 		return false
 	}
 	names := slices.Clone(other.elements)
@@ -216,9 +228,9 @@ func (r *rule) covers(other *rule) bool {
 	return r.fits(names, r.elements)
 }
 
-// of returns the rules that hold for a request's path: more than one if its
+// of returns the rules that hold for a request's path at a host: more than one if its
 // readings lead to different ones; nil stands for no rule.
-func (rs rules) of(u *url.URL) ([]*rule, error) {
+func (rs rules) of(host string, u *url.URL) ([]*rule, error) {
 	paths, err := readings(u)
 	if err != nil {
 		return nil, err
@@ -227,8 +239,8 @@ func (rs rules) of(u *url.URL) ([]*rule, error) {
 	for _, p := range paths {
 		exact, folded := elements(p), elements(fold(p))
 		for _, first := range [...]*rule{
-			rs.first(func(r *rule) bool { return r.fits(exact, r.elements) }),
-			rs.first(func(r *rule) bool { return r.fits(folded, r.folded) }),
+			rs.first(host, func(r *rule) bool { return r.fits(exact, r.elements) }),
+			rs.first(host, func(r *rule) bool { return r.fits(folded, r.folded) }),
 		} {
 			if !slices.Contains(found, first) {
 				found = append(found, first)
@@ -238,8 +250,8 @@ func (rs rules) of(u *url.URL) ([]*rule, error) {
 	return found, nil
 }
 
-func (rs rules) first(fits func(*rule) bool) *rule {
-	if i := slices.IndexFunc(rs, fits); i >= 0 {
+func (rs rules) first(host string, fits func(*rule) bool) *rule {
+	if i := slices.IndexFunc(rs, func(r *rule) bool { return (r.Host == "" || r.Host == host) && fits(r) }); i >= 0 {
 		return rs[i]
 	}
 	return nil
@@ -254,7 +266,7 @@ func (g *gateway) reload(ctx context.Context, signals <-chan os.Signal, c config
 		case <-signals:
 		}
 		if c.rules != nil {
-			g.reloadRules(c.rulesFile)
+			g.reloadRules(c)
 		}
 		if c.clientsFile != "" {
 			g.reloadClients(c.clientsFile)
@@ -262,8 +274,8 @@ func (g *gateway) reload(ctx context.Context, signals <-chan os.Signal, c config
 	}
 }
 
-func (g *gateway) reloadRules(file string) {
-	rules, err := readRules(file)
+func (g *gateway) reloadRules(c config) {
+	rules, err := readRules(c.rulesFile, c.hostNames())
 	if err != nil {
 		g.log.Error("WECOM_RULES cannot be used: the rules from before hold", "cause", err.Error())
 		return
@@ -274,7 +286,7 @@ func (g *gateway) reloadRules(file string) {
 
 // byRule hands a request to the upstream if everybody whom the rules ask for lets it pass.
 func (g *gateway) byRule(w http.ResponseWriter, r *http.Request, rs rules) {
-	found, err := rs.of(r.URL)
+	found, err := rs.of(g.host, r.URL)
 	if err != nil {
 		g.log.Info("a path that programs read in different ways was refused", "cause", err.Error())
 		(&wecom.Failure{Status: http.StatusBadRequest, Code: "bad_request"}).ServeHTTP(w, r)

@@ -39,7 +39,9 @@ var keeps = []string{"--appendonly", "no", "--save", "3600 1"}
 // A day of two gateways behind nginx, in as long as GATEWAY_SOAK=20m says: people sign
 // in and out, are revoked, and while they do the store and the gateways are restarted.
 // Every answer is judged: nobody is out who should be in, nobody is in who should be
-// out, and no request is lost but those in flight when a gateway was killed.
+// out, and no request is lost but those in flight when a gateway was killed. While the store
+// is away, from its SIGTERM until both gateways are ready again, 503 with Retry-After is
+// the right answer to a request that meets that time; it is none before and after.
 func TestSoak(t *testing.T) {
 	day, err := time.ParseDuration(os.Getenv("GATEWAY_SOAK"))
 	if err != nil {
@@ -66,18 +68,7 @@ func TestSoak(t *testing.T) {
 		s.start(p)
 		idle[i] = s.figure(p, "go_goroutines")
 	}
-	stopNginx := runNginx(t, front, fmt.Sprintf(`
-	upstream gateways { server %s max_fails=0; server %s max_fails=0; keepalive 64; }
-	server {
-		listen %s;
-		location / {
-			proxy_pass http://gateways;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-			proxy_set_header Host $http_host;
-			proxy_set_header X-Forwarded-For $remote_addr;
-		}
-	}`, s.gateways[0].addr, s.gateways[1].addr, front))
+	stopNginx := s.nginx(front)
 
 	transport := &http.Transport{MaxIdleConnsPerHost: soakWorkers}
 	s.client = &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -113,9 +104,11 @@ func TestSoak(t *testing.T) {
 			_ = db.cmd.Wait()
 			time.Sleep(hour / 10)
 			db.start(keeps...)
-			time.Sleep(2 * time.Second) // as documented: sessions are back at once; connections take a moment
+			for _, p := range s.gateways {
+				s.ready(p)
+			}
+			s.back.Store(time.Now().UnixNano()) // requests that began before may still be told
 			s.away.Store(false)
-			s.back.Store(time.Now().UnixNano())
 		case 12:
 			s.revoke("-all")
 		default:
@@ -161,6 +154,56 @@ func TestSoak(t *testing.T) {
 	assert.Empty(t, s.wrong[:min(len(s.wrong), 20)], "%d answers are wrong", len(s.wrong))
 }
 
+// Two gateways behind nginx are restarted in turn, as often as GATEWAY_RESTARTS says, while
+// POSTs arrive. nginx repeats none that it has sent, so that each must be answered.
+func TestRestarts(t *testing.T) {
+	restarts, err := strconv.Atoi(os.Getenv("GATEWAY_RESTARTS"))
+	if err != nil {
+		t.Skip("GATEWAY_RESTARTS, such as 60, is not set")
+	}
+	s := &soak{w: newWorld(t), t: t}
+	front := freeAddr(t)
+	s.env = []string{"WECOM_LOG_LEVEL=warn", "WECOM_CALLBACK_URL=http://" + front + "/wecom/callback"}
+	for i := range s.gateways {
+		s.gateways[i] = &process{addr: freeAddr(t), metrics: freeAddr(t)}
+		s.start(s.gateways[i])
+	}
+	s.nginx(front)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}, Timeout: patience}
+	end := make(chan struct{})
+	var workers sync.WaitGroup
+	for range 200 {
+		workers.Go(func() {
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-end:
+					return
+				case <-tick.C:
+				}
+				s.requests.Add(1)
+				res, err := client.Post("http://"+front+"/page", "text/plain", strings.NewReader("a"))
+				if err == nil {
+					_ = res.Body.Close()
+				}
+				if err != nil || res.StatusCode != http.StatusUnauthorized {
+					s.note(&s.lost, "%v %v", res, err)
+				}
+			}
+		})
+	}
+	for i := range restarts {
+		p := s.gateways[i%2]
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, p.cmd.Wait(), "%s", p.log())
+		s.start(p)
+	}
+	close(end)
+	workers.Wait()
+	assert.Empty(t, s.lost[:min(len(s.lost), 3)], "%d of %d are lost", len(s.lost), s.requests.Load())
+}
+
 // A soak is what the workers and the clock share.
 type soak struct {
 	w        *world
@@ -176,7 +219,7 @@ type soak struct {
 	requests, inFlight atomic.Int64
 	killed             atomic.Int64 // when a gateway was
 	away               atomic.Bool  // the store is
-	back               atomic.Int64 // when it was last
+	back               atomic.Int64 // when it was last, and the gateways ready
 
 	mu                sync.Mutex
 	counts            map[string]int
@@ -209,6 +252,29 @@ func (s *soak) start(p *process) {
 	p.cmd.Stderr = file
 	require.NoError(s.t, p.cmd.Start())
 	s.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	s.ready(p)
+}
+
+// nginx stands in front of both gateways.
+func (s *soak) nginx(front string) (stop func()) {
+	s.t.Helper()
+	return runNginx(s.t, front, fmt.Sprintf(`
+	upstream gateways { server %s max_fails=0; server %s max_fails=0; keepalive 64; }
+	server {
+		listen %s;
+		location / {
+			proxy_pass http://gateways;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Forwarded-For $remote_addr;
+		}
+	}`, s.gateways[0].addr, s.gateways[1].addr, front))
+}
+
+// ready waits until a gateway says that it and its store are there.
+func (s *soak) ready(p *process) {
+	s.t.Helper()
 	eventually(s.t, "the gateway is ready", func() bool {
 		res, err := http.Get("http://" + p.addr + "/wecom/readyz")
 		if err != nil {
@@ -350,7 +416,7 @@ func (s *soak) send(jar http.CookieJar, method, path string, header http.Header)
 	case err != nil:
 		s.note(&s.lost, "at %.1f h, %s %s: %v", s.hours(), method, path, err)
 		return nil, ""
-	case res.StatusCode == http.StatusServiceUnavailable && (s.away.Load() || began.UnixNano() < s.back.Load()):
+	case res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") != "" && (s.away.Load() || began.UnixNano() < s.back.Load()):
 		s.add("told that the store is away")
 		return nil, ""
 	case res.StatusCode == http.StatusServiceUnavailable: // the store answered too late, as on a busy machine
@@ -427,8 +493,8 @@ func (s *soak) visit(v *visitor, method string) bool {
 		return v.signedOut.IsZero()
 	case res.StatusCode == http.StatusOK:
 		s.add("pages")
-		if s.mustBeOut(v, began) {
-			s.note(&s.wrong, "%s is still in", v.user)
+		if why := s.mustBeOut(v, began); why != "" {
+			s.note(&s.wrong, "at %.1f h, %s, in since %s, is still in: %s", s.hours(), v.user, began.Sub(v.in.ended), why)
 		}
 		if !strings.Contains(text, `"X-Forwarded-User":["`+v.user+`"]`) {
 			s.note(&s.wrong, "%s saw the page of somebody else: %s", v.user, text)
@@ -445,16 +511,22 @@ func (s *soak) visit(v *visitor, method string) bool {
 	return true
 }
 
-// mustBeOut says whether a request that began then may not be let in: a second after the revocation.
-func (s *soak) mustBeOut(v *visitor, began time.Time) bool {
+// mustBeOut says why a request that began then may not be let in, if so: a second after the revocation.
+func (s *soak) mustBeOut(v *visitor, began time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range []span{s.revoked[v.user], s.revoked[""]} {
 		if v.in.ended.Before(one.began) && began.After(one.ended.Add(1200*time.Millisecond)) {
-			return true
+			return fmt.Sprintf("revoked from %s to %s before", began.Sub(one.began), began.Sub(one.ended))
 		}
 	}
-	return !v.signedOut.IsZero() || began.After(v.in.ended.Add(s.lifetime))
+	if !v.signedOut.IsZero() {
+		return fmt.Sprintf("signed out %s before", began.Sub(v.signedOut))
+	}
+	if began.After(v.in.ended.Add(s.lifetime)) {
+		return "sessions do not last so long"
+	}
+	return ""
 }
 
 // mayBeOut says whether a request that began then may be refused.

@@ -53,10 +53,19 @@ func (s *sqliteSessions) FindCtx(ctx context.Context, token string) (data []byte
 	return data, found, err
 }
 
-func (s *sqliteSessions) TakeCtx(ctx context.Context, token string) (data []byte, found bool, err error) {
-	err = s.do(ctx, func(db *sqliteDB) error {
-		return db.QueryRowContext(ctx, `DELETE FROM sessions WHERE token = $1 AND julianday('now') < expiry RETURNING data`, token).Scan(&data)
-	})
+func (s *sqliteSessions) TakeCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	return s.row(ctx, `DELETE FROM sessions WHERE token = $1 AND julianday('now') < expiry RETURNING data`, token)
+}
+
+func (s *sqliteSessions) AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (bool, error) {
+	_, added, err := s.row(ctx, `INSERT INTO sessions (token, data, expiry) VALUES ($1, $2, julianday($3))
+		ON CONFLICT (token) DO UPDATE SET data = excluded.data, expiry = excluded.expiry
+		WHERE sessions.expiry < julianday('now') RETURNING data`, token, data, expiry.UTC().Format("2006-01-02T15:04:05.999"))
+	return added, err
+}
+
+func (s *sqliteSessions) row(ctx context.Context, statement string, args ...any) (data []byte, found bool, err error) {
+	err = s.do(ctx, func(db *sqliteDB) error { return db.QueryRowContext(ctx, statement, args...).Scan(&data) })
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, false, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/wecomauth/wecom"
@@ -58,6 +59,11 @@ func openStores(c config, wrong *mistakes, log *slog.Logger) *stores {
 	s := &stores{}
 	if err := s.openSessions(c.sessionStore, log); err != nil {
 		wrong.add("WECOM_SESSION_STORE", "%v", err)
+	}
+	if s.sessions == nil && len(c.hosts) > 0 { // one memory, where each middleware would have its own
+		store := memstore.New()
+		s.sessions = store
+		s.closers = append(s.closers, store.StopCleanup)
 	}
 	err := s.openTokens(c.tokenStore)
 	var spoiled *spoiledError
@@ -192,7 +198,8 @@ type sessionTable interface {
 	FindCtx(ctx context.Context, token string) ([]byte, bool, error)
 	CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error
 	DeleteCtx(ctx context.Context, token string) error
-	TakeCtx(ctx context.Context, token string) ([]byte, bool, error) // see issuer.Taker
+	TakeCtx(ctx context.Context, token string) ([]byte, bool, error)                       // see issuer.Taker
+	AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (bool, error) // see issuer.Adder
 }
 
 // bounded bounds a session table's calls, in time and in number.
@@ -235,6 +242,10 @@ func (b *bounded) FindCtx(ctx context.Context, token string) ([]byte, bool, erro
 
 func (b *bounded) TakeCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	return b.row(ctx, token, b.table.TakeCtx)
+}
+
+func (b *bounded) AddCtx(ctx context.Context, token string, data []byte, expiry time.Time) (bool, error) {
+	return within(ctx, b, func(ctx context.Context) (bool, error) { return b.table.AddCtx(ctx, token, data, expiry) })
 }
 
 func (b *bounded) row(ctx context.Context, token string, get func(context.Context, string) ([]byte, bool, error)) ([]byte, bool, error) {

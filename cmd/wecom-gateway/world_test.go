@@ -234,11 +234,15 @@ func (g *gateway) client() *client {
 	return &client{&http.Client{Jar: jar, Transport: transport, Timeout: patience}, g}
 }
 
-// signedIn is a client that went through WeCom.
+// signedIn is a client that went through WeCom. A store that is slow for the moment is
+// asked again, as people do.
 func (g *gateway) signedIn() *client {
 	g.t.Helper()
 	c := g.client()
 	res := c.get("/")
+	for end := time.Now().Add(patience); res.StatusCode == http.StatusServiceUnavailable && time.Now().Before(end); {
+		res = c.get("/")
+	}
 	require.Equal(g.t, http.StatusOK, res.StatusCode, "%s\n%s", res.text, g.log())
 	return c
 }

@@ -10,7 +10,7 @@ require (
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/go-kratos/kratos/v2 v2.9.2
 	github.com/gofiber/fiber/v3 v3.1.0
-	github.com/gogf/gf/v2 v2.10.0
+	github.com/gogf/gf/v2 v2.10.1
 	github.com/valyala/fasthttp v1.69.0
 	github.com/wecomauth/wecom v0.0.0
 	github.com/zeromicro/go-zero v1.10.3

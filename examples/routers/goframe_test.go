@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/gogf/gf/v2/frame/g"
 	"github.com/gogf/gf/v2/net/ghttp"
 	"github.com/gogf/gf/v2/os/gsession"
 	"github.com/gogf/gf/v2/util/guid"
@@ -31,7 +30,7 @@ func Example_goFrame() {
 	fake := wecomtest.New()
 	auth, _ := wecom.New(fake.Options("https://app.example.com/wecom/callback"))
 
-	s := g.Server(guid.S())
+	s := ghttp.GetServer(guid.S())
 	s.BindHandler("/public", func(r *ghttp.Request) { r.Response.Write("for everybody") })
 	s.Group("/", func(group *ghttp.RouterGroup) {
 		group.Middleware(goframe(auth.Handler))
@@ -54,7 +53,7 @@ func Example_goFrame() {
 
 func TestGoFrame(t *testing.T) {
 	routertest.Run(t, func(t *testing.T, setup routertest.Setup) http.Handler {
-		s := g.Server(guid.S())
+		s := ghttp.GetServer(guid.S())
 		s.Use(func(r *ghttp.Request) {
 			r.Middleware.Next()
 			setup.Seen(r.URL.Path, r.Response.Status)

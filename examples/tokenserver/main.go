@@ -138,7 +138,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Tokens are handed out at %s (Ctrl-C ends).\n令牌服务地址：%s（按 Ctrl-C 结束）。\n", address, address)
+	fmt.Printf("Tokens are handed out at %s (Ctrl-C ends).\n令牌中控服务地址：%s（按 Ctrl-C 结束）。\n", address, address)
 	if demo {
 		if err := service(ctx, address, demoKey, api); err != nil {
 			return err
@@ -211,8 +211,8 @@ func service(ctx context.Context, address string, key wecom.Secret, api string) 
 	if err := client.Call(ctx, http.MethodGet, "user/get", url.Values{"userid": {"zhangsan"}}, nil, &member); err != nil {
 		return err
 	}
-	fmt.Printf("A service without the secret asked WeCom's API who zhangsan is: %s\n没有 Secret 的服务用取得的令牌查询到 zhangsan 的姓名：%s\n\n"+
-		"Ask for the current account's token yourself / 也可以自己取当前账号的令牌：\n"+
+	fmt.Printf("A service without the secret asked WeCom's API who zhangsan is: %s\n没有 Secret 的服务用取得的 access_token 查询到 zhangsan 的姓名：%s\n\n"+
+		"Ask for the current account's token yourself / 也可以自己取当前账号的 access_token：\n"+
 		"  curl -d '{\"app\":\"%s\"}' -H 'Content-Type: application/json' -H 'Authorization: Bearer %s' %s\n",
 		member.Name, member.Name, currentName, key.Reveal(), address)
 	return nil

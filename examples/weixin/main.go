@@ -114,6 +114,6 @@ button { min-height: 44px; padding: 0 1.25rem; font: inherit; cursor: pointer }
 <dt>unionid</dt><dd>{{.ID.UnionID}}</dd>
 <dt>access_token</dt><dd>{{if .Valid}}有效至 {{.Expires.Format "15:04:05"}}{{else}}已失效{{end}}</dd>
 </dl>
-<form method="post" action="/refresh"><button>刷新令牌</button></form>
+<form method="post" action="/refresh"><button>刷新凭证</button></form>
 <form method="post" action="/logout"><button>退出登录</button></form>
 `))

@@ -39,9 +39,9 @@ type Class int
 const (
 	Unknown Class = iota
 	Setup         // a setting in the console or in the options is wrong
-	Code          // the code or ticket is used up; a fresh sign-in mends it
-	Token         // the access token is refused; a new one mends it
-	Busy          // busy; a repeat may mend it
+	Code          // the code or ticket is used up; a fresh sign-in helps
+	Token         // the access token is refused; a new one helps
+	Busy          // busy; a retry may help
 	Limited       // too many calls; a repeat makes it worse
 	Denied        // the person is not one whom the app may see
 )

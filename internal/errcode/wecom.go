@@ -2,7 +2,7 @@ package errcode
 
 import "time"
 
-// Configuration faults last until a person mends them, and WeCom locks the
+// Configuration faults last until a person fixes them, and WeCom locks the
 // address for an hour after many calls with a wrong secret.
 const setupWait = 5 * time.Minute
 

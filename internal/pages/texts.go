@@ -53,7 +53,7 @@ var texts = map[string]wording{
 	"session_ended": {
 		tone:    Neutral,
 		title:   text{"你已被退出登录", "You were signed out"},
-		message: text{"这次登录已被结束，可能是管理员的操作，也可能是账号有变动。", "Your session was ended, by an administrator or because your account has changed."},
+		message: text{"这次登录已被结束：可能是你退出了所有设备，也可能是管理员的操作，或者账号有变动。", "Your session was ended: by you on another device, by an administrator, or because your account has changed."},
 		advice:  againOrTell,
 		button:  signInAgain,
 	},
@@ -63,6 +63,13 @@ var texts = map[string]wording{
 		message: text{"这个地址不能用刚才的方式打开。", "The address does not work in the way it was just opened."},
 		advice:  text{"请返回首页，从页面上的入口重新操作。", "Please go to the home page and start again from there."},
 		button:  goHome,
+	},
+	"sign_out": {
+		tone:    Neutral,
+		title:   text{"退出登录？", "Sign out?"},
+		message: text{"点击下方按钮，在这个浏览器里退出登录。", "Use the button below to sign out in this browser."},
+		advice:  text{"其他设备上的登录不受影响。", "You stay signed in on your other devices."},
+		button:  text{"退出登录", "Sign out"},
 	},
 	"prefetch_refused": {
 		tone:    Neutral,
@@ -283,7 +290,7 @@ var weixinTexts = map[string]wording{
 	"signed_out": {message: text{"你已退出这个网站，微信的登录不受影响。", "You are signed out of this site; Weixin itself stays signed in."}},
 }
 
-// For returns the page of a failure's code, or of "signed_out" or "choose", and the text of its
+// For returns the page of a failure's code, or of "signed_out", "sign_out" or "choose", and the text of its
 // button. It speaks of the provider: "weixin", or anything else for WeCom. ok is false, and the
 // page says nothing, for a code that has none.
 func For(provider, lang, code string) (p Page, button string, ok bool) {

@@ -16,7 +16,7 @@ var codes = []string{
 	"login_required", "method_not_allowed", "prefetch_refused", "bad_callback", "bad_state", "signin_refused", "attempt_lost",
 	"session_not_kept", "code_rejected", "outsider", "linked_corp", "snapshot_user", "not_allowed", "setup_fault", "callback_mismatch",
 	"wecom_unavailable", "busy", "session_store", "too_many_attempts", "cross_origin", "bad_request", "not_found", "internal",
-	"signed_out", "choose", "form_not_sent", "session_ended", "upstream_unavailable", "client_unknown", "redirect_unknown",
+	"signed_out", "choose", "form_not_sent", "session_ended", "upstream_unavailable", "client_unknown", "redirect_unknown", "sign_out",
 }
 
 // ofCode is the page that a code gets.

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/logtest"
 )
 
 const mediumKey = "storetest:medium"
@@ -127,26 +127,8 @@ func checkFailing(t *testing.T, store wecom.TokenStore) {
 	}
 }
 
-// A lockedBuffer is for a logger that a source's goroutine writes to.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func captureWarnings(t *testing.T) *lockedBuffer {
-	b := &lockedBuffer{}
+func captureWarnings(t *testing.T) *logtest.Buffer {
+	b := &logtest.Buffer{}
 	former := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	t.Cleanup(func() { slog.SetDefault(former) })

@@ -35,7 +35,7 @@ const (
 
 var errNoFile = errors.New("not a plain file")
 
-// A database opens, makes and mends its file whenever it is used.
+// A database opens, creates and repairs its file whenever it is used.
 type database struct {
 	path   string
 	writer chan struct{} // holds a value while somebody writes: one of this process suffices to wait for the others

@@ -72,7 +72,7 @@ func testProviderApp(t *testing.T, d Desk) {
 }
 
 // attempts are what a middleware may ask for.
-func attempts() (list []wecom.Attempt) {
+func attempts() (list []wecom.AuthorizeRequest) {
 	for i, redirect := range []string{
 		"https://app.example.com/wecom/callback",
 		"https://app.example.com:8443/a/b~c_d-e.f/callback",
@@ -87,7 +87,7 @@ func attempts() (list []wecom.Attempt) {
 				"\"><script>&state=1#?\x00",
 			} {
 				state := strings.Repeat(fmt.Sprintf("%02x%02x%02xff", i, j, k), 10)[:76]
-				list = append(list, wecom.Attempt{State: state, RedirectURI: redirect, Language: language, UserAgent: agent})
+				list = append(list, wecom.AuthorizeRequest{State: state, RedirectURI: redirect, Language: language, UserAgent: agent})
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func attempts() (list []wecom.Attempt) {
 }
 
 // checkAddress says what is wrong with the address for an attempt.
-func checkAddress(address string, a wecom.Attempt) error {
+func checkAddress(address string, a wecom.AuthorizeRequest) error {
 	u, err := url.Parse(address)
 	if err != nil {
 		return errors.New("it is no URL")

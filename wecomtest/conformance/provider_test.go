@@ -49,7 +49,7 @@ func (c *counter) App() wecom.App {
 	return app
 }
 
-func (c *counter) AuthorizeURL(a wecom.Attempt) string {
+func (c *counter) AuthorizeURL(a wecom.AuthorizeRequest) string {
 	q := url.Values{"state": {a.State}, "redirect_uri": {a.RedirectURI}}
 	base := "https://counter.example.com/in?"
 	switch c.fault {

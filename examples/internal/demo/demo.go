@@ -25,7 +25,7 @@ const eventToken, eventKey = "TokenOfTheExamples", "keyOfTheExamples0123456789ab
 // what happened, "" without a fake. See [Serve].
 func WeCom(site func(o wecom.Options, story string) (http.Handler, error)) error {
 	variables := envoptions.All()
-	options, mistakes := variables.Read(os.Getenv)
+	options, mistakes := variables.Read(os.LookupEnv)
 	var fake *wecomtest.Fake
 	if options.CorpID == "" && options.AgentID == "" && options.Secret.Reveal() == "" {
 		fake = wecomtest.New()
