@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"log"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/internal/msgcrypt"
 )
 
@@ -145,7 +145,7 @@ func TestKeepTheReceiver(t *testing.T) {
 
 // A program in a container gets there by another address.
 func TestAlso(t *testing.T) {
-	said := new(bytes.Buffer)
+	said := new(logtest.Buffer)
 	log.SetOutput(said)
 	defer log.SetOutput(os.Stderr)
 	v, stop := start(t, "-also", "127.0.0.1:0")
