@@ -33,6 +33,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/tokenstore/redisstore"
 	"github.com/wecomauth/wecom/wecomtest"
 )
@@ -150,10 +151,7 @@ func newFleet(t *testing.T, postgres bool) *fleet {
 	t.Cleanup(f.front.Close)
 	o.CallbackURL = f.front.URL + "/wecom/callback"
 	for i := range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		o.Number, o.Addr = i, l.Addr().String()
-		require.NoError(t, l.Close())
+		o.Number, o.Addr = i, freeaddr.Get(t)
 		f.orders, f.cmds = append(f.orders, o), append(f.cmds, nil)
 		f.backends = append(f.backends, &backendCount{url: &url.URL{Scheme: "http", Host: o.Addr}})
 		f.start(i)

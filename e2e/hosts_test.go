@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/internal/logtest"
 	"github.com/wecomauth/wecom/wecomtest"
 )
@@ -31,13 +32,7 @@ func TestManyHostsOneTrustedDomain(t *testing.T) {
 	platform, err := fake.Start("")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = platform.Close() })
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		return l.Addr().String()
-	}
-	front, gateway := free(), free()
+	front, gateway := freeaddr.Get(t), freeaddr.Get(t)
 	_, port, _ := net.SplitHostPort(front)
 	sso, wiki, logs := "sso.localhost:"+port, "wiki.localhost:"+port, "logs.localhost:"+port
 

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -99,20 +99,17 @@ func TestRollingRestartBehindNginx(t *testing.T) {
 	upstreams := make([]string, 3)
 	servers := make([]*http.Server, 3)
 	start := func(i int) {
-		l, err := net.Listen("tcp", cmp.Or(upstreams[i], "127.0.0.1:0"))
+		l, err := net.Listen("tcp", upstreams[i])
 		require.NoError(t, err)
-		upstreams[i] = l.Addr().String()
 		servers[i] = &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 		go servers[i].Serve(l)
 	}
 	for i := range servers {
+		upstreams[i] = freeaddr.Get(t)
 		start(i)
 		t.Cleanup(func() { _ = servers[i].Close() })
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
+	addr := freeaddr.Get(t)
 	startNginx(t, addr, upstreams)
 	for i := range servers {
 		require.NoError(t, servers[i].Shutdown(t.Context()))
@@ -134,10 +131,7 @@ func TestDeploymentBehindNginx(t *testing.T) {
 	platform, err := fake.Start("")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = platform.Close() })
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
+	addr := freeaddr.Get(t)
 
 	store := memstore.NewWithCleanupInterval(0)
 	more := make(chan struct{})
@@ -259,10 +253,7 @@ func TestDeploymentBehindNginx(t *testing.T) {
 // that is, is a 502, and takes the replica out for everybody.
 func TestHeadersFitNginxsDefaults(t *testing.T) {
 	fake := wecomtest.New()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
+	addr := freeaddr.Get(t)
 	o := fake.Options("http://" + addr + "/wecom/callback")
 	o.Logger = slog.New(slog.DiscardHandler)
 	plain, err := wecom.New(o)

@@ -25,6 +25,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // A backend is one of scs's own stores on a real service.
@@ -202,10 +204,7 @@ func startRedis(t *testing.T) *redisServer {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("SKIPPED SERVICE TEST: redis: there is none at REDIS_URL nor at 127.0.0.1:6379, and no redis-server in PATH")
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &redisServer{t: t, addr: free.Addr().String(), dir: t.TempDir()}
-	require.NoError(t, free.Close())
+	s := &redisServer{t: t, addr: freeaddr.Get(t), dir: t.TempDir()}
 	s.start()
 	t.Cleanup(s.kill)
 	return s

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // A revocation by the command line, or by the person, is on every replica.
@@ -22,7 +24,7 @@ func TestRevoke(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			env := []string{"ADDR=" + addr, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback", "WECOM_SESSION_STORE=" + store(t), "WECOM_AUDIT=log"}
 			one := w.start(env...)
 			two := w.start(append(env, "ADDR=127.0.0.1:0")...)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // startCaddy runs the Caddyfile, with other addresses in it, and returns its address.
@@ -20,7 +22,7 @@ func startCaddy(t *testing.T, gateway, app string) string {
 	if err != nil {
 		t.Skip("SKIPPED SERVICE TEST: caddy: there is none on PATH")
 	}
-	dir, addr := t.TempDir(), freeAddr(t)
+	dir, addr := t.TempDir(), freeaddr.Get(t)
 	text := "{\n\tadmin off\n\tauto_https off\n}\n" + string(must(os.ReadFile("Caddyfile")))
 	text = strings.NewReplacer("\napp.example.com {", "\nhttp://"+addr+" {", " 127.0.0.1:8080 {", " "+gateway+" {", " 127.0.0.1:3000 {", " "+app+" {").Replace(text)
 	conf := filepath.Join(dir, "Caddyfile")
@@ -44,7 +46,7 @@ func startCaddy(t *testing.T, gateway, app string) string {
 
 func TestCaddyForwardAuth(t *testing.T) {
 	w := newWorld(t)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startCaddy(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt",
 		"WECOM_CALLBACK_URL=http://"+front+"/wecom/callback")

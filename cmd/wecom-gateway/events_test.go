@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -47,7 +48,7 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			g := w.start(append([]string{"ADDR=" + addr, "WECOM_CALLBACK_URL=http://" + addr + tc.folder + "/callback"}, tc.env...)...)
 			r := w.receiver(g)
 			r.URL = g.url + tc.folder + "/events"
@@ -125,7 +126,7 @@ func TestEventsReachEveryReplica(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			addr, redis := freeAddr(t), newRedis(t).start()
+			addr, redis := freeaddr.Get(t), newRedis(t).start()
 			env := append([]string{"WECOM_SESSION_STORE=" + open(t), "WECOM_TOKEN_STORE=" + redis.url(), "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback",
 				"WECOM_UPSTREAM="}, eventPair...)
 			gateways := []*gateway{w.start(append(env, "ADDR="+addr)...)}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 func TestSignIn(t *testing.T) {
@@ -99,7 +101,7 @@ func TestLoginPanelAndJSSDK(t *testing.T) {
 
 func TestMountPath(t *testing.T) {
 	w := newWorld(t)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	g := w.start("ADDR="+addr, "WECOM_MOUNT_PATH=/app", "WECOM_CALLBACK_URL=http://"+addr+"/app/wecom/callback", "WECOM_TRUSTED_PROXIES=127.0.0.1")
 	back := func(path, described string) string {
 		c := g.client()

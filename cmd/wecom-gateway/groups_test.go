@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -122,7 +123,7 @@ func TestAnswersToAnotherProxyAreShort(t *testing.T) {
 	few.Departments = few.Departments[:1]
 	w.fake.AddMember(few)
 	w.fake.AddMember(many)
-	front, addr := freeAddr(t), freeAddr(t)
+	front, addr := freeaddr.Get(t), freeaddr.Get(t)
 	runNginx(t, front, fmt.Sprintf(`
 	server {
 		listen %s;

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 const (
@@ -367,7 +368,7 @@ func TestUnusableHosts(t *testing.T) {
 // nginx.conf serves many hosts as it is: it keeps Host.
 func TestHostsBehindNginx(t *testing.T) {
 	w := newWorld(t)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"), "server_name app.example.com;", "server_name sso.localhost wiki.localhost;")
 	_, port, _ := net.SplitHostPort(front)
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_DANGEROUSLY_ALLOW_HTTP=true",

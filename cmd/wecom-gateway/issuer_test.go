@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -307,7 +308,7 @@ func TestBackChannelLogout(t *testing.T) {
 			w, told := newWorld(t), make(chan string, 10)
 			program := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.FormValue("logout_token") }))
 			t.Cleanup(program.Close)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			env := append([]string{
 				"WECOM_ISSUER_CLIENTS=" + clientsFile(t, strings.Replace(grafana, "  - id: closed", "    backchannel_logout_uri: "+program.URL+"/logout\n  - id: closed", 1)),
 				"CLOSED_SECRET=a-secret-of-closed", "WECOM_SESSION_STORE=" + open(t), "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback",
@@ -370,7 +371,7 @@ func TestT41_Fleet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			env := []string{
 				"WECOM_ISSUER_CLIENTS=" + clientsFile(t, grafana), "CLOSED_SECRET=a-secret-of-closed",
 				"WECOM_SESSION_STORE=" + open(t), "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback",

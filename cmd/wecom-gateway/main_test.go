@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wecomauth/wecom"
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -35,7 +36,7 @@ func TestB19_NoGoroutineIsLeft(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	for _, store := range []string{"memory", "sqlite:" + filepath.Join(t.TempDir(), "sessions.db"), "redis://127.0.0.1:1/0", "postgres://127.0.0.1:1/x"} {
 		ctx, stop := context.WithCancel(context.Background())
-		addr := freeAddr(t)
+		addr := freeaddr.Get(t)
 		logs, stderr := io.Pipe()
 		status := make(chan int, 1)
 		go func() {

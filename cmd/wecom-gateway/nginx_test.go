@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -22,7 +23,7 @@ func startNginx(t *testing.T, gateway, app string, change ...string) string {
 	t.Helper()
 	server, err := os.ReadFile("nginx.conf")
 	require.NoError(t, err)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	change = append(change,
 		"server 127.0.0.1:8080;", "server "+gateway+";",
 		"server 127.0.0.1:3000;", "server "+app+";",
@@ -83,7 +84,7 @@ http {
 func TestNginxAuthRequest(t *testing.T) {
 	w := newWorld(t)
 	// The gateway has to know nginx's address, and nginx the gateway's.
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_DOMAIN_PROOF=WW_verify_AbCd1234.txt",
 		"WECOM_CALLBACK_URL=http://"+front+"/wecom/callback", "WECOM_METRICS_ADDR=127.0.0.1:0")
@@ -156,7 +157,7 @@ func TestNginxAuthRequest(t *testing.T) {
 // The same with error_page leading to the login page, as many set-ups have it.
 func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 	w := newWorld(t)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"),
 		"error_page 401 500 = @wecom;", "error_page 401 = @wecom;", "rewrite ^ /wecom/forward? break;", "rewrite ^ /wecom/login? break;")
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_CALLBACK_URL=http://"+front+"/wecom/callback")
@@ -170,7 +171,7 @@ func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 
 func TestNginxWhileTheSessionStoreIsAway(t *testing.T) {
 	w := newWorld(t)
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"))
 	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_CALLBACK_URL=http://"+front+"/wecom/callback",
 		"WECOM_SESSION_STORE=redis://127.0.0.1:1/0")
@@ -197,7 +198,7 @@ func sessionCookieName(t *testing.T, g *gateway) string {
 func TestNginxTellsARole(t *testing.T) {
 	w := newWorld(t)
 	w.fake.AddTag(wecomtest.Tag{ID: 7, Name: "grafana-admin", Users: []string{"lisi"}})
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"),
 		"map $http_upgrade $websocket {", `map $wecom_groups $grafana_role {
 			~(^|,)tag:grafana-admin(,|$)  Admin;

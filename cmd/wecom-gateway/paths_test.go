@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // tricks returns request targets, each followed by the lines of its own headers, by
@@ -162,7 +164,7 @@ func TestT15_RulesAndRealServers(t *testing.T) {
 	require.Greater(t, len(all), 200)
 	for _, site := range sites {
 		t.Run(site.name, func(t *testing.T) {
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			cmd := site.start(t, folder(t), addr)
 			require.NoError(t, cmd.Start())
 			t.Cleanup(func() {

@@ -21,6 +21,8 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // Relying parties of other makers, which are real programs. Those that Debian does not have are
@@ -74,7 +76,7 @@ func TestOAuth2Proxy(t *testing.T) {
 	if program == "" {
 		t.Skip("OAUTH2_PROXY names no program")
 	}
-	addr := freeAddr(t)
+	addr := freeaddr.Get(t)
 	w, g := relyingParty(t, addr, "/oauth2/callback")
 	runProgram(t, addr, exec.Command(program, "--provider=oidc", "--oidc-issuer-url="+g.url+"/wecom", "--client-id=rp", "--client-secret="+clientSecret,
 		"--redirect-url=http://"+addr+"/oauth2/callback", "--upstream="+w.upstream.URL, "--http-address="+addr, "--email-domain=*",
@@ -95,7 +97,7 @@ func TestModAuthOpenIDC(t *testing.T) {
 	if _, err := os.Stat(modules + "/mod_auth_openidc.so"); err != nil {
 		t.Skip("SKIPPED SERVICE TEST: no apache2 with mod_auth_openidc")
 	}
-	addr, folder := freeAddr(t), t.TempDir()
+	addr, folder := freeaddr.Get(t), t.TempDir()
 	w, g := relyingParty(t, addr, "/oidc")
 	file := filepath.Join(folder, "apache.conf")
 	var conf strings.Builder
@@ -151,7 +153,7 @@ func TestDex(t *testing.T) {
 	if program == "" {
 		t.Skip("DEX names no program")
 	}
-	addr, file := freeAddr(t), filepath.Join(t.TempDir(), "dex.yaml")
+	addr, file := freeaddr.Get(t), filepath.Join(t.TempDir(), "dex.yaml")
 	w, g := relyingParty(t, addr, "/dex/callback")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
 issuer: http://%[1]s/dex
@@ -214,7 +216,7 @@ func TestGitea(t *testing.T) {
 	if program == "" {
 		t.Skip("GITEA names no program")
 	}
-	addr, folder := freeAddr(t), t.TempDir()
+	addr, folder := freeaddr.Get(t), t.TempDir()
 	host, port, _ := net.SplitHostPort(addr)
 	w, g := relyingParty(t, addr, "/user/oauth2/wecom/callback")
 	conf := filepath.Join(folder, "custom", "conf")
@@ -263,7 +265,7 @@ func TestNightingale(t *testing.T) {
 	if program == "" {
 		t.Skip("NIGHTINGALE names no program")
 	}
-	addr, folder := freeAddr(t), t.TempDir()
+	addr, folder := freeaddr.Get(t), t.TempDir()
 	host, port, _ := net.SplitHostPort(addr)
 	w, g := relyingParty(t, addr, "/callback")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "config.toml"), fmt.Appendf(nil, `
@@ -393,7 +395,7 @@ func TestOpenIDClient(t *testing.T) {
 	if folder == "" {
 		t.Skip("OPENID_CLIENT names no folder with the npm package openid-client")
 	}
-	addr, script := freeAddr(t), filepath.Join(t.TempDir(), "rp.mjs")
+	addr, script := freeaddr.Get(t), filepath.Join(t.TempDir(), "rp.mjs")
 	_, g := relyingParty(t, addr, "/cb")
 	require.NoError(t, os.WriteFile(script, []byte(openIDClient), 0o600))
 	require.NoError(t, os.Symlink(folder, filepath.Join(filepath.Dir(script), "node_modules")))

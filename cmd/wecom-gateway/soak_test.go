@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/wecomauth/wecom/internal/freeaddr"
 	"github.com/wecomauth/wecom/wecomtest"
 )
 
@@ -53,10 +54,10 @@ func TestSoak(t *testing.T) {
 		s.w.fake.AddMember(wecomtest.Member{UserID: fmt.Sprint("user", i), Name: "Somebody", Departments: []int64{2}})
 	}
 	db := newRedis(t).start(keeps...)
-	front := freeAddr(t)
+	front := freeaddr.Get(t)
 	s.front = "http://" + front
 	for i := range s.gateways {
-		s.gateways[i] = &process{addr: freeAddr(t), metrics: freeAddr(t)}
+		s.gateways[i] = &process{addr: freeaddr.Get(t), metrics: freeaddr.Get(t)}
 	}
 	s.env = []string{
 		"WECOM_CALLBACK_URL=" + s.front + "/wecom/callback", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_LOG_LEVEL=warn",
@@ -162,10 +163,10 @@ func TestRestarts(t *testing.T) {
 		t.Skip("GATEWAY_RESTARTS, such as 60, is not set")
 	}
 	s := &soak{w: newWorld(t), t: t}
-	front := freeAddr(t)
+	front := freeaddr.Get(t)
 	s.env = []string{"WECOM_LOG_LEVEL=warn", "WECOM_CALLBACK_URL=http://" + front + "/wecom/callback"}
 	for i := range s.gateways {
-		s.gateways[i] = &process{addr: freeAddr(t), metrics: freeAddr(t)}
+		s.gateways[i] = &process{addr: freeaddr.Get(t), metrics: freeaddr.Get(t)}
 		s.start(s.gateways[i])
 	}
 	s.nginx(front)

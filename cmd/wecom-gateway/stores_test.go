@@ -25,6 +25,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // A redisServer is one of our own, which can be killed.
@@ -42,7 +44,7 @@ func newRedis(t *testing.T) *redisServer {
 	if err != nil {
 		t.Skip("SKIPPED SERVICE TEST: redis-server")
 	}
-	_, port, _ := net.SplitHostPort(freeAddr(t))
+	_, port, _ := net.SplitHostPort(freeaddr.Get(t))
 	r := &redisServer{t: t, path: path, dir: t.TempDir(), port: port}
 	t.Cleanup(r.kill)
 	return r
@@ -90,7 +92,7 @@ func newCluster(t *testing.T) (one, other *redisServer) {
 	one, other = newRedis(t), newRedis(t)
 	var buses []string
 	for _, r := range []*redisServer{one, other} {
-		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		_, bus, _ := net.SplitHostPort(freeaddr.Get(t))
 		buses = append(buses, bus)
 		r.start("--cluster-enabled", "yes", "--cluster-port", bus)
 	}
@@ -177,7 +179,7 @@ func TestStores(t *testing.T) {
 			} {
 				require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
 			}
-			_, port, _ := net.SplitHostPort(freeAddr(t))
+			_, port, _ := net.SplitHostPort(freeaddr.Get(t))
 			r.start("--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
 			address := "rediss://127.0.0.1:" + port + "/0?skip_verify=true"
 			return address, address
@@ -199,7 +201,7 @@ func TestStores(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			sessions, tokens := tc.open(t)
 			w := newWorld(t)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			env := []string{"WECOM_SESSION_STORE=" + sessions, "WECOM_TOKEN_STORE=" + tokens, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback", "WECOM_IDLE_TIMEOUT=1h"}
 			first := w.start(append(env, "ADDR="+addr)...)
 			c := first.signedIn()
@@ -548,7 +550,7 @@ func TestF31_SessionsAreDeleted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store, del := open(t)
 			w := newWorld(t)
-			addr := freeAddr(t)
+			addr := freeaddr.Get(t)
 			env := []string{"WECOM_SESSION_STORE=" + store, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback"}
 			first, second := w.start(append(env, "ADDR="+addr)...), w.start(env...)
 			for range 3 {

@@ -354,11 +354,3 @@ func eventually(t *testing.T, what string, f func() bool) {
 		}
 	}
 }
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}

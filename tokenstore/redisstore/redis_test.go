@@ -16,6 +16,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 // sharedURL returns the server that REDIS_URL names, or the one at the standard
@@ -81,12 +83,7 @@ func startServer(t *testing.T, args ...string) *server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("SKIPPED SERVICE TEST: redis: there is none at REDIS_URL nor at 127.0.0.1:6379, and no redis-server in PATH")
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := free.Addr().String()
-	require.NoError(t, free.Close())
-
-	s := &server{t: t, addr: addr, args: args}
+	s := &server{t: t, addr: freeaddr.Get(t), args: args}
 	s.start()
 	t.Cleanup(s.kill)
 	return s
