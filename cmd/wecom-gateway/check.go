@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/wecomauth/wecom"
@@ -30,7 +31,11 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, iss *issuer.Is
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"groups (department/list, tag/list)", newGroups(c, auth.Client(), s.tokens, slog.Default()).check},
 		{"upstream", checkUpstream(c.upstream)},
-		{"events (form of Token and EncodingAESKey)", c.checkEvents},
+		{"departments and tags (department/simplelist, tag/list)", c.checkIDs(auth.Client())},
+		{"rules (" + c.rulesFile + ")", noneUnless(c.rules != nil)},
+		{"clients (" + c.clientsFile + ")", noneUnless(c.clientsFile != "")},
+		{"audit (" + c.audit + ")", noneUnless(c.audit != "")},
+		{"events (form of Token and EncodingAESKey)", noneUnless(c.hasEvents())},
 	}
 	if iss != nil {
 		keys, err := c.checkKeys(ctx, iss)
@@ -44,10 +49,10 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, iss *issuer.Is
 		err := one.run(ctx)
 		switch {
 		case errors.Is(err, errNone):
-			fmt.Fprintf(out, "none    %s\n", one.name)
+			fmt.Fprintf(out, "none    %s\n", strings.TrimSuffix(one.name, " ()"))
 		case err != nil:
 			status = 1
-			fmt.Fprintf(out, "failed  %s: %s\n", one.name, explain(err))
+			fmt.Fprintf(out, "failed  %s: %s\n", one.name, all.Named(err))
 		default:
 			fmt.Fprintf(out, "ok      %s\n", one.name)
 		}
@@ -80,12 +85,59 @@ func (s *stores) checkTokens(ctx context.Context) error {
 	return nil
 }
 
-// checkEvents has nothing to look at: a pair that cannot work ends the program before.
-func (c *config) checkEvents(context.Context) error {
-	if !c.hasEvents() {
-		return errNone
+// noneUnless is for settings that end the program before if they cannot work.
+func noneUnless(there bool) func(context.Context) error {
+	return func(context.Context) error {
+		if !there {
+			return errNone
+		}
+		return nil
 	}
-	return nil
+}
+
+// checkIDs looks for the departments and tags that the settings name.
+func (c *config) checkIDs(client *wecom.Client) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var names []string
+		for _, one := range c.conditions {
+			names = append(names, one.named()...)
+		}
+		if names == nil {
+			return errNone
+		}
+		named, seen := strings.Join(names, ","), map[string]bool{}
+		if strings.Contains(named, "department") {
+			departments, err := client.DepartmentIDs(ctx, 0)
+			if err != nil {
+				return err
+			}
+			for _, d := range departments {
+				seen[fmt.Sprint("department ", d.ID)] = true
+				seen[fmt.Sprint("department ", d.ParentID)] = true // the app need not see it for those below to count
+			}
+		}
+		if strings.Contains(named, "tag") {
+			tags, err := listTags(ctx, client)
+			if err != nil {
+				return err
+			}
+			for _, t := range tags {
+				seen[fmt.Sprint("tag ", t.ID)] = true
+			}
+		}
+		var unseen string
+		for _, one := range c.conditions {
+			for _, name := range one.named() {
+				if !seen[name] {
+					unseen += fmt.Sprintf("\n        %s: there is no %s, or the app does not see it", one.place, name)
+				}
+			}
+		}
+		if unseen == "" {
+			return nil
+		}
+		return errors.New(unseen + "\n        wecom-gateway departments lists those that it sees; 应用管理 → 应用 → (the app) → 可见范围 says which these are")
+	}
 }
 
 // checkKeys lists the signing keys.
@@ -125,13 +177,4 @@ func checkUpstream(u *url.URL) func(context.Context) error {
 		}
 		return res.Body.Close()
 	}
-}
-
-// explain adds the screen of the admin console where what WeCom refuses can be fixed.
-func explain(err error) string {
-	var api *wecom.APIError
-	if errors.As(err, &api) && api.Remedy() != "" {
-		err = fmt.Errorf("%w: %s", err, api.Remedy())
-	}
-	return all.Named(err).Error()
 }

@@ -67,17 +67,16 @@ type settings struct {
 type actions struct {
 	check, print, version bool
 	client                string
-
-	revoke bool
-	people []string // whose sessions; none: everybody's
+	command               string   // revoke, departments or ""
+	people                []string // whose sessions to revoke; none: everybody's
 }
 
 func readSettings(args, environ []string, stderr io.Writer) (settings, actions, error) {
 	s := settings{value: map[string]string{}}
 	given := map[string]string{} // by flags
 	var do actions
-	if do.revoke = len(args) > 0 && args[0] == "revoke"; do.revoke {
-		args = args[1:]
+	if len(args) > 0 && (args[0] == "revoke" || args[0] == "departments") {
+		do.command, args = args[0], args[1:]
 	} else if len(args) == 1 && args[0] == "version" {
 		return s, actions{version: true}, nil
 	}
@@ -88,8 +87,8 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	flags.BoolVar(&do.print, "print-config", false, "")
 	flags.BoolVar(&do.version, "version", false, "")
 	flags.StringVar(&do.client, "print-client", "", "")
-	var everybody bool
-	if do.revoke {
+	revokes, everybody := do.command == "revoke", false
+	if revokes {
 		flags.BoolVar(&everybody, "all", false, "")
 	}
 	for _, v := range all {
@@ -103,9 +102,9 @@ func readSettings(args, environ []string, stderr io.Writer) (settings, actions, 
 	}
 	var err error
 	switch do.people = flags.Args(); {
-	case !do.revoke && len(do.people) > 0:
+	case !revokes && len(do.people) > 0:
 		err = fmt.Errorf("unexpected argument %q", do.people[0])
-	case do.revoke && everybody == (len(do.people) > 0):
+	case revokes && everybody == (len(do.people) > 0):
 		err = errors.New("revoke: want user ids, or -all for everybody")
 	}
 	if err != nil {
@@ -139,6 +138,7 @@ func usage(w io.Writer) {
   -print-client  show what to enter in Grafana, GitLab, Gitea, Argo CD or Nightingale for the client of that id, and exit;
                  for an id that is not in WECOM_ISSUER_CLIENTS, with a new secret and the file's entry
   -version       show the version, and exit
+  departments    list the departments and tags that the app sees, with their ids
   revoke USER…   end all sessions of these people, in the store that the gateways share; -all: everybody's
 
 Every other flag is a variable of the environment too; the flag wins. Instead of
@@ -244,6 +244,7 @@ type config struct {
 	eventToken, eventKey               wecom.Secret
 	earlierEventToken, earlierEventKey wecom.Secret
 	metricsAddr, audit                 string
+	conditions                         []condition // of the variables and files
 	logLevel                           slog.Level
 
 	warnings []string
@@ -266,6 +267,10 @@ func (s settings) parse() (config, mistakes) {
 		tokenStore:        v["WECOM_TOKEN_STORE"],
 		metricsAddr:       v["WECOM_METRICS_ADDR"],
 		audit:             v["WECOM_AUDIT"],
+		conditions: []condition{
+			{place: "WECOM_ALLOW_DEPARTMENTS", Departments: list(v["WECOM_ALLOW_DEPARTMENTS"])},
+			{place: "WECOM_ALLOW_TAGS", Tags: list(v["WECOM_ALLOW_TAGS"])},
+		},
 	}
 	if c.hasEvents() && v["WECOM_MEMBERS"] == "all" {
 		c.warnings = append(c.warnings, "WECOM_MEMBERS: with all, somebody who was taken out of the visible range can sign in again at once; active prevents that")
@@ -345,6 +350,9 @@ func (c *config) parseRules(file string, wrong *mistakes) {
 		}
 	}
 	c.rulesFile, c.rules = file, read
+	for _, r := range read {
+		c.conditions = append(c.conditions, r.condition)
+	}
 }
 
 func (c *config) parseAccount(v map[string]string, wrong *mistakes) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 func TestWithoutCredentialsItDoesNotStart(t *testing.T) {
@@ -184,6 +186,9 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, os.WriteFile(secret, []byte(w.fake.Secret()+"\n"), 0o600))
 	gone := newUpstream(t)
 	gone.Close()
+	rules := rulesFile(t, "rules:\n  - path: /a\n    departments: [3, 2]\n    tags: [1]\n")
+	wrong := rulesFile(t, "rules:\n  - path: /a\n    departments: [3]\n  - path: /b\n    departments: [3, 99]\n    tags: [7]\n")
+	clients := clientsFile(t, "clients:\n- id: a\n  public: true\n  redirect_uris: [https://a/]\n  departments: ['2,98']\n")
 	cases := []struct {
 		name   string
 		env    []string
@@ -202,6 +207,16 @@ func TestCheck(t *testing.T) {
 		{"session store away", []string{"WECOM_SESSION_STORE=redis://:CANARY@127.0.0.1:1/0"}, 1, []string{"failed  session store (redis://:[REDACTED]@127.0.0.1:1/0)"}},
 		{"token store away", []string{"WECOM_TOKEN_STORE=redis://127.0.0.1:1/0"}, 1, []string{"failed  token store"}},
 		{"token store open", []string{"WECOM_TOKEN_STORE=file:" + dir}, 1, []string{"failed  token store", "chmod 700"}},
+		{"nothing is restricted", nil, 0, []string{"none    departments and tags (", "none    rules\n", "none    clients\n", "none    audit\n"}},
+		{"departments and tags", []string{"WECOM_ALLOW_DEPARTMENTS=1,2, 04", "WECOM_ALLOW_TAGS=1", "WECOM_RULES=" + rules, "WECOM_AUDIT=log"}, 0,
+			[]string{"ok      departments and tags (", "ok      rules (" + rules + ")\n", "ok      audit (log)\n"}},
+		{"departments that the app does not see", []string{"WECOM_ALLOW_DEPARTMENTS=2,5,99"}, 1, []string{
+			"failed  departments and tags (department/simplelist, tag/list): \n        WECOM_ALLOW_DEPARTMENTS: there is no department 5, or the app does not see it\n" +
+				"        WECOM_ALLOW_DEPARTMENTS: there is no department 99, or the app does not see it\n        wecom-gateway departments lists", "可见范围"}},
+		{"tags that there are not", []string{"WECOM_ALLOW_TAGS=1,7"}, 1, []string{": \n        WECOM_ALLOW_TAGS: there is no tag 7, or"}},
+		{"what files name", []string{"WECOM_RULES=" + wrong, "WECOM_ISSUER_CLIENTS=" + clients}, 1, []string{
+			"\n        " + wrong + ":4: there is no department 99, or", "\n        " + wrong + ":4: there is no tag 7, or", "\n        " + clients + ":2: there is no department 98, or",
+			"ok      rules (" + wrong + ")\n", "ok      clients (" + clients + ")\n"}},
 		{"warnings", []string{"WECOM_TRUSTED_PROXIES=0.0.0.0/0"}, 0, []string{"warning WECOM_TRUSTED_PROXIES"}},
 	}
 	for _, tc := range cases {
@@ -215,6 +230,17 @@ func TestCheck(t *testing.T) {
 			assert.NotContains(t, stdout+stderr, "CANARY")
 		})
 	}
+	// What WeCom refuses to show is not said to be missing.
+	calls := w.fake.Calls("tag/list")
+	for code, says := range map[int]string{60011: "may not see", 48002: "no permission"} {
+		w.fake.Always("department/simplelist", wecomtest.Fault{ErrCode: code})
+		status, stdout, _ := runOnce(t, w.env("WECOM_ALLOW_DEPARTMENTS=2"), "-check")
+		assert.Equal(t, 1, status)
+		assert.Regexp(t, `failed  departments and tags \(.*\): department/simplelist: errcode \d+ \(.*`+says+`.*应用管理`, stdout)
+		assert.NotContains(t, stdout, "there is no")
+	}
+	assert.Equal(t, calls, w.fake.Calls("tag/list"), "no tag is named")
+	w.fake.ClearFaults()
 	// Beside a gateway that runs at the same address.
 	g := w.start()
 	status, _, _ := runOnce(t, w.env("ADDR="+strings.TrimPrefix(g.url, "http://")), "-check")

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,18 +80,15 @@ func fetchNames(ctx context.Context, client *wecom.Client, departments, tags boo
 	if err != nil || !tags {
 		return n, err
 	}
-	var list struct {
-		Tags []tag `json:"taglist"`
-	}
-	if err := client.Call(ctx, http.MethodGet, "tag/list", nil, nil, &list); err != nil {
+	if n.Tags, err = listTags(ctx, client); err != nil {
 		return n, err
 	}
-	if len(list.Tags) > maxTags {
-		return n, fmt.Errorf("the corp has %d tags: the gateway tells %d at most", len(list.Tags), maxTags)
+	if len(n.Tags) > maxTags {
+		return n, fmt.Errorf("the corp has %d tags: the gateway tells %d at most", len(n.Tags), maxTags)
 	}
 	each, ctx := errgroup.WithContext(ctx)
 	each.SetLimit(8)
-	for i := range list.Tags {
+	for i := range n.Tags {
 		each.Go(func() error {
 			var holders struct {
 				Users []struct {
@@ -96,7 +96,7 @@ func fetchNames(ctx context.Context, client *wecom.Client, departments, tags boo
 				} `json:"userlist"`
 				Departments []int64 `json:"partylist"`
 			}
-			t := &list.Tags[i]
+			t := &n.Tags[i]
 			if err := client.Call(ctx, http.MethodGet, "tag/get", url.Values{"tagid": {strconv.FormatInt(t.ID, 10)}}, nil, &holders); err != nil {
 				return err
 			}
@@ -107,8 +107,35 @@ func fetchNames(ctx context.Context, client *wecom.Client, departments, tags boo
 			return nil
 		})
 	}
-	n.Tags = list.Tags
 	return n, each.Wait()
+}
+
+// listTags returns the tags, without who has them.
+func listTags(ctx context.Context, client *wecom.Client) ([]tag, error) {
+	var list struct {
+		Tags []tag `json:"taglist"`
+	}
+	err := client.Call(ctx, http.MethodGet, "tag/list", nil, nil, &list)
+	return list.Tags, err
+}
+
+// printDepartments shows the departments and tags that the app sees. It returns the exit status.
+func printDepartments(ctx context.Context, client *wecom.Client, out, errs io.Writer) int {
+	departments, err := client.Departments(ctx, 0)
+	paths := pathsOf(departments)
+	slices.SortFunc(departments, func(a, b wecom.Department) int { return cmp.Compare(paths[a.ID], paths[b.ID]) })
+	for _, d := range departments {
+		fmt.Fprintf(out, "department %6d  %s\n", d.ID, strings.Join(readable(paths[d.ID]), ""))
+	}
+	tags, tagsErr := listTags(ctx, client)
+	for _, t := range tags {
+		fmt.Fprintf(out, "tag        %6d  %s\n", t.ID, t.Name)
+	}
+	if err = errors.Join(err, tagsErr); err != nil {
+		fmt.Fprintln(errs, "wecom-gateway:", all.Named(err))
+		return 1
+	}
+	return 0
 }
 
 // A directory is the names, ready for use, and what was told of people by them.
@@ -143,27 +170,9 @@ func newDirectory(text string) (*directory, error) {
 	if err := json.Unmarshal([]byte(text), &n); err != nil {
 		return nil, errors.New("what the token store holds for names is none of ours")
 	}
-	d := &directory{text: text, parents: map[int64]int64{}, paths: map[int64]string{}, told: map[session]string{}}
-	own := map[int64]string{}
+	d := &directory{text: text, parents: map[int64]int64{}, paths: pathsOf(n.Departments), told: map[session]string{}}
 	for _, dep := range n.Departments {
-		d.parents[dep.ID], own[dep.ID] = dep.ParentID, dep.Name
-	}
-	times := map[string]int{}
-	for id, name := range own {
-		if name == "" {
-			continue
-		}
-		path := escapeName(name)
-		for up, steps := d.parents[id], 0; own[up] != "" && steps < len(own); up, steps = d.parents[up], steps+1 {
-			path = escapeName(own[up]) + "/" + path
-		}
-		d.paths[id] = path
-		times[path]++
-	}
-	for id, path := range d.paths { // where the app does not see what is above them
-		if times[path] > 1 {
-			d.paths[id] = path + "#" + strconv.FormatInt(id, 10)
-		}
+		d.parents[dep.ID] = dep.ParentID
 	}
 	for _, t := range n.Tags {
 		h := holders{"tag:" + escapeName(t.Name), map[string]bool{}, map[int64]bool{}}
@@ -176,6 +185,31 @@ func newDirectory(text string) (*directory, error) {
 		d.tags = append(d.tags, h)
 	}
 	return d, nil
+}
+
+// pathsOf returns the escaped paths of the departments that have a name.
+func pathsOf(departments []wecom.Department) map[int64]string {
+	byID, paths, times := map[int64]wecom.Department{}, map[int64]string{}, map[string]int{}
+	for _, d := range departments {
+		byID[d.ID] = d
+	}
+	for id, d := range byID {
+		if d.Name == "" {
+			continue
+		}
+		path := escapeName(d.Name)
+		for up, steps := byID[d.ParentID], 0; up.Name != "" && steps < len(byID); up, steps = byID[up.ParentID], steps+1 {
+			path = escapeName(up.Name) + "/" + path
+		}
+		paths[id] = path
+		times[path]++
+	}
+	for id, path := range paths { // where the app does not see what is above them
+		if times[path] > 1 {
+			paths[id] = path + "#" + strconv.FormatInt(id, 10)
+		}
+	}
+	return paths
 }
 
 // escapeName leaves nothing in a name that is not ASCII or separates names. It is undone as a URL's path is.

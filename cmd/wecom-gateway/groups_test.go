@@ -75,6 +75,38 @@ func TestGroups(t *testing.T) {
 	assert.Equal(t, []string{"研发部"}, groupsOf(t, c.script("/")))
 }
 
+func TestDepartments(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		name   string
+		set    func()
+		args   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{"what the app sees", func() {}, nil, 0,
+			"department      2  研发部\ndepartment      4  研发部/平台组\ndepartment      3  销售部\ntag             1  值班\n", ""},
+		{"a slash and a twin", func() {
+			w.fake.AddDepartment(wecomtest.Department{ID: 20, Name: "A/B", ParentID: 3})
+			w.fake.AddDepartment(wecomtest.Department{ID: 21, Name: "平台组", ParentID: 2})
+		}, nil, 0,
+			"department      2  研发部\ndepartment     21  研发部/平台组#21\ndepartment      4  研发部/平台组#4\ndepartment      3  销售部\ndepartment     20  销售部/A%2FB\ntag             1  值班\n", ""},
+		{"no departments", func() { w.fake.Always("department/list", wecomtest.Fault{ErrCode: 60011}) }, nil, 1,
+			"tag             1  值班\n", "wecom-gateway: department/list: errcode 60011 (the app may not see"},
+		{"no WeCom", func() { w.fake.Always("*", wecomtest.Fault{Status: 500}) }, nil, 1, "", "wecom-gateway: "},
+		{"too much is said", func() {}, []string{"3"}, 2, "", `unexpected argument "3"`},
+		{"nobody is signed out", func() {}, []string{"-all"}, 2, "", "flag provided but not defined: -all"},
+	} {
+		tt.set()
+		status, stdout, stderr := runOnce(t, w.env("WECOM_UPSTREAM="), append([]string{"departments"}, tt.args...)...)
+		assert.Equal(t, tt.status, status, "%s: %s", tt.name, stderr)
+		assert.Equal(t, tt.stdout, stdout, tt.name)
+		assert.Contains(t, stderr, tt.stderr, tt.name)
+	}
+	assert.Zero(t, w.fake.Calls("tag/get"))
+}
+
 // Replicas that share a token store fetch the names once.
 func TestGroupsOfAFleet(t *testing.T) {
 	w := newWorld(t)

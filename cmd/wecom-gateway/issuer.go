@@ -47,25 +47,25 @@ type clientsFile struct {
 
 // readClients reads a file. The error joins all that is wrong with it, each with its
 // line; what issuer.New judges is left to it.
-func readClients(name string) ([]issuer.Client, error) {
+func readClients(name string) (clients []issuer.Client, conditions []condition, _ error) {
 	var file clientsFile
 	at, err := readFile(name, &file, "clients")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(file.Clients) == 0 {
-		return nil, errors.New("it holds no clients")
+		return nil, nil, errors.New("it holds no clients")
 	}
-	var clients []issuer.Client
 	var errs []error
 	for i, c := range file.Clients {
+		c.place = fmt.Sprintf("%s:%d", name, at[i])
 		client, err := c.read()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("line %d (%s): %w", at[i], c.ID, err))
 		}
-		clients = append(clients, client)
+		clients, conditions = append(clients, client), append(conditions, c.condition)
 	}
-	return clients, errors.Join(errs...)
+	return clients, conditions, errors.Join(errs...)
 }
 
 func (c oidcClient) read() (issuer.Client, error) {
@@ -117,8 +117,9 @@ func (c *config) hasIssuer() bool { return c.clientsFile != "" || c.audience != 
 func (c *config) parseIssuer(v map[string]string, wrong *mistakes) {
 	c.clientsFile, c.audience = v["WECOM_ISSUER_CLIENTS"], v["WECOM_ASSERTION_AUDIENCE"]
 	if c.clientsFile != "" {
-		var err error
-		if c.clients, err = readClients(c.clientsFile); err != nil {
+		clients, conditions, err := readClients(c.clientsFile)
+		c.clients, c.conditions = clients, append(c.conditions, conditions...)
+		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				wrong.add("WECOM_ISSUER_CLIENTS", "%s", line)
 			}
@@ -184,7 +185,7 @@ func (c *config) issuerURL() string {
 }
 
 func (g *gateway) reloadClients(file string) {
-	clients, err := readClients(file)
+	clients, _, err := readClients(file)
 	if err == nil {
 		err = g.issuer.SetClients(clients)
 	}

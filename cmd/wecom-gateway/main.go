@@ -51,7 +51,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	c, wrong := values.parse()
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	var listener *net.TCPListener
-	if !do.check && !do.revoke && do.client == "" && !wrong.has("ADDR") {
+	if !do.check && do.command == "" && do.client == "" && !wrong.has("ADDR") {
 		// Before the rest is judged: the default callback names the port that was taken.
 		var tcp net.ListenConfig
 		tcp.SetMultipathTCP(false) // dropNew cannot do without
@@ -65,7 +65,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	stores := openStores(c, &wrong, log)
 	defer stores.close()
-	if do.revoke && c.sessionStore == "memory" {
+	if do.command == "revoke" && c.sessionStore == "memory" {
 		wrong.add("WECOM_SESSION_STORE", "nobody shares memory: a gateway that keeps its sessions there has to be restarted")
 	}
 	records, err := openAudit(c.audit, stderr, log)
@@ -106,7 +106,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return 0
 	case do.check:
 		return check(ctx, c, auth, iss, stores, stdout)
-	case do.revoke:
+	case do.command == "departments":
+		return printDepartments(ctx, auth.Client(), stdout, stderr)
+	case do.command == "revoke":
 		return revoke(ctx, auth, iss, do.people, stdout, stderr)
 	}
 	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)

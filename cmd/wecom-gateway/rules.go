@@ -27,9 +27,22 @@ type condition struct {
 	Users       []string `yaml:"users"`
 	Departments []string `yaml:"departments"`
 	Tags        []string `yaml:"tags"`
+
+	place string // where it stands: a file's line, a query, a variable
 }
 
 func (c condition) hasLists() bool { return len(c.Users)+len(c.Departments)+len(c.Tags) > 0 }
+
+// named returns what c names by its id: "department 3", "tag 7".
+func (c condition) named() (names []string) {
+	for _, id := range list(strings.Join(c.Departments, ",")) {
+		names = append(names, "department "+strings.TrimLeft(id, "+0"))
+	}
+	for _, id := range list(strings.Join(c.Tags, ",")) {
+		names = append(names, "tag "+strings.TrimLeft(id, "+0"))
+	}
+	return names
+}
 
 var conditionNames = strings.NewReplacer("WECOM_MEMBERS", "members", "WECOM_ALLOW_USERS", "users", "WECOM_ALLOW_DEPARTMENTS", "departments", "WECOM_ALLOW_TAGS", "tags")
 
@@ -88,7 +101,7 @@ func readRules(name string, hosts []string) (rules, error) {
 	if len(file.Rules) == 0 {
 		return nil, errors.New("it holds no rules")
 	}
-	return file.Rules, errors.Join(file.Rules.prepare(at), file.Rules.checkHosts(hosts))
+	return file.Rules, errors.Join(file.Rules.prepare(name, at), file.Rules.checkHosts(hosts))
 }
 
 // readFile reads a YAML file into a struct, and returns the lines on which the items of its list begin.
@@ -146,14 +159,14 @@ func inWords(err error) error {
 	return errors.Join(errs...)
 }
 
-func (rs rules) prepare(lines []int) error {
+func (rs rules) prepare(file string, lines []int) error {
 	var errs []error
 	for i, r := range rs {
 		if r == nil {
 			r = &rule{} // a dash without anything
 			rs[i] = r
 		}
-		r.line = lines[i]
+		r.line, r.place = lines[i], fmt.Sprintf("%s:%d", file, lines[i])
 		err := r.prepare()
 		for _, earlier := range rs[:i] {
 			if err == nil && earlier.covers(r) {
