@@ -740,7 +740,7 @@ type goFile struct {
 // testSupport reports whether a package serves tests only, by its folder or import path.
 func testSupport(dir string) bool {
 	dir = strings.TrimPrefix(dir, modulePath+"/")
-	return dir == "wecomtest" || strings.HasPrefix(dir, "wecomtest/") || dir == "internal/vectors" || dir == "internal/whatwg" ||
+	return dir == "wecomtest" || strings.HasPrefix(dir, "wecomtest/") || dir == "internal/freeaddr" || dir == "internal/vectors" || dir == "internal/whatwg" ||
 		strings.HasPrefix(dir, "internal/") && strings.HasSuffix(dir, "test")
 }
 
