@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,12 +15,68 @@ import (
 
 // redisSessions keeps sessions in Redis, under the names of scs's goredisstore,
 // which knows no Cluster.
-type redisSessions struct{ client redis.UniversalClient }
+type redisSessions struct {
+	client redis.UniversalClient
+
+	mu      sync.Mutex
+	reading bool // a round trip is under way
+	waiting []*read
+}
+
+// A read is a call that waits for its row.
+type read struct {
+	key    string
+	answer *redis.StringCmd
+	done   chan struct{}
+}
 
 const redisPrefix = "scs:session:"
 
+// FindCtx shares its round trip with the calls that came during the one before, but
+// not in a Cluster: there all would wait for a node that is away.
 func (s *redisSessions) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	return asRow(s.client.Get(ctx, redisPrefix+token))
+	if _, ok := s.client.(*redis.ClusterClient); ok {
+		return asRow(s.client.Get(ctx, redisPrefix+token))
+	}
+	r := &read{key: redisPrefix + token, done: make(chan struct{})}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, r)
+	if !s.reading {
+		s.reading = true
+		go s.read()
+	}
+	s.mu.Unlock()
+	select {
+	case <-r.done:
+		return asRow(r.answer)
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+}
+
+// read reads until nobody waits.
+func (s *redisSessions) read() {
+	for {
+		s.mu.Lock()
+		reads := s.waiting
+		s.waiting = nil
+		s.reading = len(reads) > 0
+		s.mu.Unlock()
+		if len(reads) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, r := range reads {
+				r.answer = p.Get(ctx, r.key)
+			}
+			return nil
+		})
+		cancel()
+		for _, r := range reads {
+			close(r.done)
+		}
+	}
 }
 
 // TakeCtx needs Redis 6.2. A client that repeats a command whose answer was lost finds nothing.

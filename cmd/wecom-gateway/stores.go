@@ -134,7 +134,7 @@ func (s *stores) openSessions(where string, log *slog.Logger) error {
 			return err
 		}
 		s.closers = append(s.closers, func() { _ = client.Close() })
-		s.sessions = newBounded(&redisSessions{client})
+		s.sessions = newBounded(&redisSessions{client: client})
 		return nil
 	case (kind == "postgres" || kind == "postgresql") && isURL:
 		table, err := openPostgres(where)

@@ -408,6 +408,47 @@ func TestF13_SessionStoreHangs(t *testing.T) {
 	t.Logf("%d requests, p99 %s; back after %s", o.sent, o.p99(), time.Since(back))
 }
 
+// A Cluster's node that is away takes its own sessions with it, and those of the other only if
+// the row that tells of revocations is its own, too.
+func TestClusterNodeHangs(t *testing.T) {
+	one, other := newCluster(t)
+	nodes := []*redisServer{one, other}
+	w := newWorld(t)
+	g := w.start("WECOM_SESSION_STORE=redis://127.0.0.1:" + one.port + "?addr=127.0.0.1:" + other.port)
+	size := func(r *redisServer) int { return must(strconv.Atoi(r.do("DBSIZE"))) }
+	var at [2][]*client
+	for len(at[0]) < 4 || len(at[1]) < 4 {
+		before := size(one)
+		c := g.signedIn()
+		i := 1
+		if size(one) > before {
+			i = 0
+		}
+		at[i] = append(at[i], c)
+	}
+	served := 0
+	for i, node := range nodes {
+		node.hang()
+		var answers sync.WaitGroup
+		var refused atomic.Int32
+		for j, clients := range at {
+			for _, c := range clients {
+				answers.Go(func() {
+					if status := c.script("/wecom/auth").StatusCode; j != i && status != 204 {
+						refused.Add(1)
+					}
+				})
+			}
+		}
+		answers.Wait()
+		node.resume()
+		if refused.Load() == 0 {
+			served++
+		}
+	}
+	assert.Positive(t, served)
+}
+
 func TestPostgresGoesAndComes(t *testing.T) {
 	front, address := postgresBehind(t)
 	w := newWorld(t)
