@@ -43,7 +43,7 @@ type stage struct {
 	choice  string // a site for staff, who sign in with WeCom, customers and readers, who sign in with Weixin
 	strict  string // a site that lets nobody in, and has no home
 	broken  string // a site whose session store is down
-	gone    string // a site whose program behind the gateway does not answer
+	failing string // a site that fails as its path says
 }
 
 func newStage(t *testing.T, brand brand) *stage {
@@ -66,8 +66,10 @@ func newStage(t *testing.T, brand brand) *stage {
 		return func(m *wecom.Middleware) http.Handler { return m.Handler(next) }
 	}
 	s.broken = s.serve(func(o *wecom.Options) { o.SessionStore = downStore{} }, protected(http.NotFound))
-	s.gone = s.serve(func(*wecom.Options) {}, protected(func(w http.ResponseWriter, r *http.Request) {
-		(&wecom.Failure{Status: http.StatusBadGateway, Code: "upstream_unavailable", Reference: "abcdefghij", LoginURL: "/"}).ServeHTTP(w, r)
+	s.failing = s.serve(func(*wecom.Options) {}, protected(func(w http.ResponseWriter, r *http.Request) {
+		f := &wecom.Failure{Code: r.URL.Path[len("/500/"):], Reference: "abcdefghij", LoginURL: "/"}
+		_, _ = fmt.Sscanf(r.URL.Path, "/%d/", &f.Status)
+		f.ServeHTTP(w, r)
 	}))
 	return s
 }
@@ -258,10 +260,12 @@ var shown = []struct {
 		p.open("about:blank")
 		return p.post(s.site + "/wecom/logout")
 	}},
-	{"upstream-unavailable", 502, "系统暂时无法访问", "cannot be reached", func(s *stage, p *page) int64 {
-		p.open(s.gone + "/")
-		return p.pick("zhangsan")
-	}},
+	{"upstream-unavailable", 502, "系统暂时无法访问", "cannot be reached", failing("/502/upstream_unavailable")},
+	{"internal", 500, "服务出现问题", "went wrong", failing("/500/internal")},
+	{"prefetch-refused", 403, "登录尚未完成", "not finished yet", failing("/403/prefetch_refused")},
+	{"bad-request", 400, "无法处理这个请求", "cannot be handled", failing("/400/bad_request")},
+	{"client-unknown", 400, "这个系统尚未接入", "not connected", failing("/400/client_unknown")},
+	{"redirect-unknown", 400, "回调地址没有登记", "not registered", failing("/400/redirect_unknown")},
 	{"wecom-unavailable", 503, "企业微信暂时没有响应", "WeCom is not answering", func(s *stage, p *page) int64 {
 		return s.during("auth/getuserinfo", wecomtest.Fault{ErrCode: -1}, func() int64 {
 			p.open(s.site + deepLink)
@@ -339,6 +343,13 @@ var shown = []struct {
 	{"fake-failed", 400, "agentid 参数错误", "agentid is invalid", func(s *stage, p *page) int64 {
 		return p.open(s.wecom + "/wwlogin/sso/login?login_type=CorpApp&appid=" + s.fake.CorpID() + "&agentid=1")
 	}},
+}
+
+func failing(path string) func(s *stage, p *page) int64 {
+	return func(s *stage, p *page) int64 {
+		p.open(s.failing + path)
+		return p.pick("zhangsan")
+	}
 }
 
 // post sends an empty form from the page that is shown.
