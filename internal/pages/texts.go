@@ -235,7 +235,7 @@ var texts = map[string]wording{
 	"redirect_unknown": {
 		tone:    Error,
 		title:   text{"回调地址没有登记", "The redirect URI is not registered"},
-		message: text{"要登录的系统给出的回调地址与登记的不完全一致，因此不会跳转过去。", "The system that sent you here gave a redirect URI that differs from the registered ones, so you are not sent there."},
+		message: text{"对方系统给出的回调地址与登记的不一致，因此不会跳转过去。", "The system that sent you here gave a redirect URI that differs from the registered ones, so you are not sent there."},
 		advice:  text{"请把本页的参考编号告诉管理员，由管理员逐字符核对两边的回调地址。", "Please give your administrator the reference on this page, to compare the redirect URI on both sides, letter by letter."},
 		button:  goHome,
 	},
