@@ -70,13 +70,6 @@ func TestB19_NoGoroutineIsLeft(t *testing.T) {
 	goleak.VerifyNone(t, ignore)
 }
 
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // bubble serves the gateway in memory, for tests in which time passes. dial returns
 // a new connection to it, and cookie is somebody's who is signed in.
 func bubble(t *testing.T, upstream func(net.Conn)) (dial func() net.Conn, cookie string) {
