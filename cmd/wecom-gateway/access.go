@@ -81,27 +81,27 @@ func (w *response) limitBody() {
 
 // done counts and logs a request. The path, the query and the cookies are left
 // out: they may hold secrets.
-func (g *gateway) done(w *response, r *http.Request, route string, began time.Time) {
+func (g *gateway) done(w *response, r *http.Request, v *visit, began time.Time) {
 	took := time.Since(began)
 	if w.status == 0 && !w.gone {
 		w.status = http.StatusOK
 	}
-	g.counts.request(route, w.status, took)
+	g.counts.request(v.route, w.status, took)
 	level := slog.LevelInfo
-	if route == "healthz" || route == "readyz" {
+	if v.route == "healthz" || v.route == "readyz" {
 		level = slog.LevelDebug
 	}
 	attrs := []slog.Attr{
-		slog.String("route", route),
+		slog.String("route", v.route),
 		slog.String("method", r.Method[:min(len(r.Method), 20)]), // the client's own, up to a megabyte
 		slog.Int("status", w.status),
 		slog.Int64("size", w.size),
 		slog.Float64("seconds", took.Seconds()),
 		slog.String("user", w.user),
-		slog.String("client", g.client(r)),
+		slog.String("client", v.client),
 	}
-	if g.label != "" {
-		attrs = append(attrs, slog.String("host", g.label))
+	if v.host != "" {
+		attrs = append(attrs, slog.String("host", v.host))
 	}
 	g.log.LogAttrs(r.Context(), level, "request", attrs...)
 }

@@ -70,5 +70,5 @@ func readQuery(query string) (c condition, err error) {
 		return c, fmt.Errorf("want nothing but %v in it; if it is the page's, end the uri in the proxy's configuration with a question mark", parts)
 	}
 	// What is between commas is told apart where the variables' values are.
-	return condition{values.Get("members"), values["users"], values["departments"], values["tags"], "?" + query}, nil
+	return condition{values.Get("members"), values["users"], values["departments"], values["tags"], ("?" + query)[:min(len(query)+1, maxDenial)]}, nil
 }

@@ -31,7 +31,7 @@ func openAudit(where string, stderr io.Writer, log *slog.Logger) (*audit, error)
 		}
 		to = file
 	}
-	return &audit{slog.New(slog.NewJSONHandler(to, nil))}, nil // whatever the log's level
+	return &audit{slog.New(denials{slog.NewJSONHandler(to, nil)})}, nil // whatever the log's level
 }
 
 // An auditFile is opened for each record, so that it can be moved away at any time.
@@ -61,20 +61,43 @@ func (f *auditFile) append(record []byte) (int, error) {
 type visit struct {
 	route, client string
 	host          string                 // "": there is one
+	path          string                 // that was asked for; "": another proxy did not say
 	user          atomic.Pointer[string] // who wants to sign in
+	denied        atomic.Pointer[string] // where the condition stands that said no
 }
 
 type visitKey struct{}
-
-func withVisit(ctx context.Context, route, client, host string) context.Context {
-	return context.WithValue(ctx, visitKey{}, &visit{route: route, client: client, host: host})
-}
 
 func visitOf(ctx context.Context) *visit {
 	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
 		return v
 	}
 	return &visit{}
+}
+
+// denials adds to what is logged of a denied request which condition said no, and to what.
+type denials struct{ slog.Handler }
+
+// maxDenial is how many bytes of a query or a path are logged.
+const maxDenial = 200
+
+func (h denials) Handle(ctx context.Context, r slog.Record) error {
+	v := visitOf(ctx)
+	if place := v.denied.Load(); place != nil {
+		r.AddAttrs(slog.String("rule", *place), slog.String("path", v.path[:min(len(v.path), maxDenial)]))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// noted makes may note where it stands when it says no.
+func noted(place string, may wecom.Authorizer) wecom.Authorizer {
+	return func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
+		ok, err := may(ctx, api, id)
+		if !ok && err == nil {
+			visitOf(ctx).denied.CompareAndSwap(nil, &place)
+		}
+		return ok, err
+	}
 }
 
 // watch makes the middleware of these options tell the audit.

@@ -256,6 +256,15 @@ func (s settings) parse() (config, mistakes) {
 	v := s.value
 	options, err := all.Read(func(name string) (string, bool) { return v[name], v[name] != "" })
 	wrong.addAll(err)
+	if options.Authorize != nil {
+		var names []string
+		for _, one := range all {
+			if one.Option == "Authorize" && v[one.Name] != one.Default {
+				names = append(names, one.Name)
+			}
+		}
+		options.Authorize = noted(strings.Join(names, ", "), options.Authorize)
+	}
 	c := config{
 		Options:           options,
 		addr:              v["ADDR"],

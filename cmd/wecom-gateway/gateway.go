@@ -49,7 +49,6 @@ type gateway struct {
 	trusted  []netip.Prefix
 	stores   *stores
 	counts   *metrics
-	audited  bool // requests are visits, for the audit
 	log      *slog.Logger
 	stopping *atomic.Bool
 }
@@ -116,16 +115,21 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	defer g.done(w, r, route, time.Now())
+	v := &visit{route: route, client: g.client(r), host: g.label, path: r.URL.Path}
+	defer g.done(w, r, v, time.Now())
 	if g.stopping.Load() && r.Header["Upgrade"] == nil {
 		w.Header().Set("Connection", "close")
 	}
 	if route != "app" {
 		w.limitBody()
 	}
-	if g.audited {
-		r = r.WithContext(withVisit(r.Context(), route, g.client(r), g.label))
+	if route == "auth" || route == "forward" {
+		v.path = ""
+		if _, target := g.described(r); target != "" {
+			v.path = g.asPage(r, "", target).URL.Path
+		}
 	}
+	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 	switch route {
 	case "healthz":
 		g.health(w, r, true)

@@ -136,6 +136,7 @@ func TestIssuer(t *testing.T) {
 	assert.Equal(t, []any{2.0}, claims["departments"])
 	assert.Equal(t, 200, g.userinfo(got.AccessToken))
 	assert.Equal(t, "access_denied", c.authorize("closed", "https://closed.example.com/").Get("error"))
+	g.wait("wecom: request refused", "code", "not_allowed", "rule", file+":6", "path", "/wecom/authorize")
 	assert.Zero(t, w.upstream.requests.Load()-1, "nothing of it reaches the upstream")
 
 	res := c.script("/wecom/.well-known/openid-configuration")

@@ -49,7 +49,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 
 	c, wrong := values.parse()
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	log := slog.New(denials{slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel})})
 	var listener *net.TCPListener
 	if !do.check && do.command == "" && do.client == "" && !wrong.has("ADDR") {
 		// Before the rest is judged: the default callback names the port that was taken.
@@ -112,7 +112,6 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return revoke(ctx, auth, iss, do.people, stdout, stderr)
 	}
 	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)
-	g.audited = records != nil
 	g.serveHosts(c, hosts)
 	if err := serve(ctx, c, g, listener, log); err != nil {
 		log.Error("the gateway ends", "cause", err.Error())

@@ -13,7 +13,7 @@ import (
 // revoke ends the sessions of some people, or everybody's if nobody is named, through
 // the store that the gateways share, and tells the clients that want to hear of it. It returns the exit status.
 func revoke(ctx context.Context, auth *wecom.Middleware, iss *issuer.Issuer, people []string, out, errs io.Writer) int {
-	ctx = withVisit(ctx, operator, "", "")
+	ctx = context.WithValue(ctx, visitKey{}, &visit{route: operator})
 	status := 0
 	say := func(whose string, err error) {
 		if err != nil {

@@ -63,7 +63,10 @@ func (c condition) authorizer() (wecom.Authorizer, error) {
 	if err != nil {
 		return nil, errors.New(conditionNames.Replace(err.Error()))
 	}
-	return options.Authorize, nil
+	if options.Authorize == nil {
+		return nil, nil
+	}
+	return noted(c.place, options.Authorize), nil
 }
 
 // A rule says who may open a path and, unless it is exact, what is below it.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 func rulesFile(t *testing.T, text string) string {
@@ -269,4 +271,57 @@ func TestQueriesOfAnotherProxy(t *testing.T) {
 	}
 	assert.Equal(t, 204, zhangsan.script("/wecom/auth?users=zhangsan").StatusCode)
 	assert.Contains(t, g.log(), "another proxy asks with a query that cannot be used")
+}
+
+// A denial names the condition that said no and the path that was asked for, and nothing else of what a client sent.
+func TestDenialsSayWhere(t *testing.T) {
+	w := newWorld(t)
+	rules := rulesFile(t, "rules:\n  - path: /open\n    public: true\n  - path: /admin\n    users: [lisi]\n  - path: /group\n    members: active\n    departments: [3]\n")
+	long := "/admin/" + strings.Repeat("x", 1000)
+	described := http.Header{"X-Forwarded-Uri": {"/deep/%E6%8A%A5?token=CANARY"}}
+	for _, tt := range []struct {
+		name       string
+		env        []string
+		user, path string // who opens what
+		header     http.Header
+		rule, asks string
+	}{
+		{"a rule", nil, "zhangsan", "/admin/x?token=CANARY", nil, rules + ":4", "/admin/x"},
+		{"another one", nil, "zhangsan", "/group/%E6%8A%A5", nil, rules + ":6", "/group/报"},
+		{"one reading of several", nil, "zhangsan", "/admin;a/b", nil, rules + ":4", "/admin;a/b"},
+		{"a long path", nil, "zhangsan", long, nil, rules + ":4", long[:200]},
+		{"a query", nil, "zhangsan", "/wecom/auth?departments=3", nil, "?departments=3", ""},
+		{"a query about a path", nil, "zhangsan", "/wecom/auth?tags=1", described, "?tags=1", "/deep/报"},
+		{"a query of forward", nil, "zhangsan", "/wecom/forward?users=lisi", described, "?users=lisi", "/deep/报"},
+		{"a long query", nil, "zhangsan", "/wecom/auth?users=" + strings.Repeat("x", 900), nil, "?users=" + strings.Repeat("x", 193), ""},
+		{"nobody trusts the peer", []string{"WECOM_TRUSTED_PROXIES=10.0.0.1"}, "zhangsan", "/wecom/auth?tags=1", http.Header{"X-Forwarded-Uri": {"/CANARY"}}, "?tags=1", ""},
+		{"a variable", []string{"WECOM_ALLOW_TAGS=1"}, "zhangsan", "", nil, "WECOM_ALLOW_TAGS", "/wecom/callback"},
+		{"two variables", []string{"WECOM_MEMBERS=visible", "WECOM_ALLOW_USERS=lisi"}, "zhangsan", "", nil, "WECOM_MEMBERS, WECOM_ALLOW_USERS", "/wecom/callback"},
+		{"a rule that admits", nil, "lisi", "/admin/x", nil, "", ""},
+		{"a rule that nobody can answer", nil, "zhangsan", "/group", nil, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := w.start(append([]string{"WECOM_AUDIT=log", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_RULES=" + rules}, tt.env...)...)
+			w.fake.SignInAs(tt.user)
+			c := g.client()
+			c.get("/wecom/login")
+			if tt.name == "a rule that nobody can answer" {
+				w.fake.Always("user/get", wecomtest.Fault{Status: 500})
+				defer w.fake.ClearFaults()
+			}
+			if tt.path != "" {
+				c.send("GET", tt.path, tt.header, false)
+			}
+			if tt.rule != "" {
+				g.wait("wecom: request refused", "code", "not_allowed", "rule", tt.rule, "path", tt.asks)
+				g.wait("audit", "reason", "not_allowed", "rule", tt.rule, "path", tt.asks)
+			}
+			g.stop()
+			if tt.rule == "" {
+				assert.NotContains(t, g.log(), `"rule":`)
+				assert.NotContains(t, g.log(), `"path":`)
+			}
+			assert.NotContains(t, g.log(), "CANARY")
+		})
+	}
 }
