@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom/internal/freeaddr"
+	"github.com/wecomauth/wecom/wecomtest"
 )
 
 // A revocation by the command line, or by the person, is on every replica.
@@ -50,7 +51,7 @@ func TestRevoke(t *testing.T) {
 			zhangsan, again, lisi := signIn("zhangsan"), signIn("zhangsan"), signIn("lisi")
 			require.Equal(t, []int{1, 2}, in(zhangsan))
 			stdout, stderr := revoke("ZhangSan", "wangwu")
-			assert.Equal(t, "revoked ZhangSan\nrevoked wangwu\n", stdout)
+			assert.Equal(t, "revoked ZhangSan: all sessions that began until now, if there are any\nrevoked wangwu: all sessions that began until now, if there are any\n", stdout)
 			assert.Equal(t, []string{"revoked ZhangSan  operator operator ", "revoked wangwu  operator operator "}, audited(t, stderr))
 			eventually(t, "their sessions end", func() bool { return len(in(zhangsan))+len(in(again)) == 0 })
 			assert.Equal(t, []int{1, 2}, in(lisi))
@@ -61,11 +62,47 @@ func TestRevoke(t *testing.T) {
 			assert.Equal(t, []int{1, 2}, in(lisi))
 
 			stdout, _ = revoke("-all")
-			assert.Equal(t, "revoked everybody\n", stdout)
+			assert.Equal(t, "revoked everybody: all sessions that began until now, if there are any\n", stdout)
 			eventually(t, "everybody's sessions end", func() bool { return len(in(lisi)) == 0 })
 			assert.Equal(t, []int{1, 2}, in(signIn("lisi")), "who signs in anew is in")
 		})
 	}
+}
+
+// A typo is noticed, though those who left are revoked too.
+func TestRevokeOfStrangers(t *testing.T) {
+	w := newWorld(t)
+	addr := freeaddr.Get(t)
+	env := []string{"ADDR=" + addr, "WECOM_CALLBACK_URL=http://" + addr + "/wecom/callback", "WECOM_SESSION_STORE=sqlite:" + filepath.Join(t.TempDir(), "sessions.db")}
+	g := w.start(env...)
+	var leaver *client
+	for _, tt := range []struct {
+		name  string
+		set   func()
+		args  []string
+		says  map[string]string // by the people whom WeCom does not confirm
+		calls int
+	}{
+		{"everybody", func() {}, []string{"-all"}, nil, 0},
+		{"members", func() {}, []string{"zhangsan", "LiSi"}, nil, 2},
+		{"a typo", func() {}, []string{"zhangsna", "zhangsan"}, map[string]string{"zhangsna": "errcode 60111 (there is no such member"}, 2},
+		{"somebody whom the app does not see", func() {}, []string{"sunqi"}, map[string]string{"sunqi": "errcode 60011 (the app may not see"}, 1},
+		{"somebody who left", func() { leaver = w.signIn(g, "wangwu"); w.fake.RemoveMember("wangwu") }, []string{"wangwu"}, map[string]string{"wangwu": "errcode 60111"}, 1},
+		{"WeCom is away", func() { w.fake.Always("user/get", wecomtest.Fault{Status: 500}) }, []string{"zhangsan"}, map[string]string{"zhangsan": "user/get: HTTP status 500"}, 1},
+	} {
+		calls := w.fake.Calls("user/get")
+		tt.set()
+		status, stdout, stderr := runOnce(t, append(w.env(env...), "WECOM_LOG_LEVEL=error"), append([]string{"revoke"}, tt.args...)...)
+		assert.Zero(t, status, tt.name)
+		assert.Equal(t, len(tt.args), strings.Count(stdout, "revoked "), tt.name)
+		assert.Equal(t, len(tt.says), strings.Count(stderr, "\n"), "%s: %s", tt.name, stderr)
+		for who, says := range tt.says {
+			assert.Contains(t, stderr, "wecom-gateway: "+who+": WeCom does not confirm that there is such a member: ", tt.name)
+			assert.Contains(t, stderr, says, tt.name)
+		}
+		assert.Equal(t, tt.calls, w.fake.Calls("user/get")-calls, tt.name)
+	}
+	eventually(t, "the leaver's session ends", func() bool { return leaver.script("/wecom/auth").StatusCode == 401 })
 }
 
 func TestRevokeThatCannotWork(t *testing.T) {

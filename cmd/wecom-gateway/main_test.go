@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +69,28 @@ func TestB19_NoGoroutineIsLeft(t *testing.T) {
 		<-drained
 	}
 	goleak.VerifyNone(t, ignore)
+}
+
+// Whoever is signed in may ask with ever new queries: the last few are kept.
+func TestQueriesAreForgotten(t *testing.T) {
+	var cs conditions
+	for i := range 4 * maxQueries {
+		for query, fits := range map[string]bool{
+			fmt.Sprint("departments=", i+1):                  true,
+			"users=u" + strings.Repeat("x", i%900):           true,
+			"departments=" + strings.Repeat("x", i%900+1):    false,
+			fmt.Sprint("departments=1&tags=2&from=", i):      false,
+			"users=" + strings.Repeat("x", 1000) + "&tags=1": false,
+		} {
+			_, err := cs.authorizer(query)
+			assert.Equal(t, fits, err == nil, query)
+			assert.LessOrEqual(t, len(cs.byQuery), maxQueries)
+			if !fits {
+				assert.NotContains(t, cs.byQuery, query)
+				assert.Less(t, len(err.Error()), 2000, "it is logged")
+			}
+		}
+	}
 }
 
 // bubble serves the gateway in memory, for tests in which time passes. dial returns

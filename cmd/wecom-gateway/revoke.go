@@ -21,7 +21,7 @@ func revoke(ctx context.Context, auth *wecom.Middleware, iss *issuer.Issuer, peo
 			fmt.Fprintf(errs, "wecom-gateway: %s: %v\n", whose, err)
 			return
 		}
-		fmt.Fprintf(out, "revoked %s\n", whose)
+		fmt.Fprintf(out, "revoked %s: all sessions that began until now, if there are any\n", whose)
 	}
 	for _, user := range people {
 		say(user, auth.Revoke(ctx, wecom.Identity{UserID: user}))
@@ -33,6 +33,11 @@ func revoke(ctx context.Context, auth *wecom.Middleware, iss *issuer.Issuer, peo
 	defer cancel()
 	if err := iss.Shutdown(ctx); err != nil {
 		say("clients", err)
+	}
+	for _, user := range people { // revoked whatever WeCom says: it does not know those who left
+		if _, err := auth.Client().User(ctx, user); err != nil {
+			fmt.Fprintf(errs, "wecom-gateway: %s: WeCom does not confirm that there is such a member: %v\n", user, all.Named(err))
+		}
 	}
 	return status
 }
