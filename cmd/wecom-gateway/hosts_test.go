@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/wecomauth/wecom"
-	"github.com/wecomauth/wecom/internal/freeaddr"
 )
 
 const (
@@ -363,37 +362,4 @@ func TestUnusableHosts(t *testing.T) {
 	assert.Equal(t, 1, status, stderr)
 	assert.Contains(t, stdout, "ok      upstream of wiki.localhost\n")
 	assert.Contains(t, stdout, "failed  upstream of logs.localhost: ")
-}
-
-// nginx.conf serves many hosts as it is: it keeps Host.
-func TestHostsBehindNginx(t *testing.T) {
-	w := newWorld(t)
-	addr := freeaddr.Get(t)
-	front := startNginx(t, addr, strings.TrimPrefix(w.upstream.URL, "http://"), "server_name app.example.com;", "server_name sso.localhost wiki.localhost;")
-	_, port, _ := net.SplitHostPort(front)
-	g := w.start("ADDR="+addr, "WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_DANGEROUSLY_ALLOW_HTTP=true",
-		"WECOM_CALLBACK_URL="+ssoHost+":"+port+"/wecom/callback", "WECOM_HOSTS=wiki.localhost:"+port)
-	c := g.client()
-	c.Transport = &http.Transport{DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, strings.NewReplacer("sso.localhost", "127.0.0.1", "wiki.localhost", "127.0.0.1").Replace(to))
-	}}
-	t.Cleanup(c.Transport.(*http.Transport).CloseIdleConnections)
-	for _, host := range []string{wikiHost, ssoHost} {
-		seen := c.ask("GET", host+":"+port+"/page?a=%2F", page, true).seen(t)
-		assert.Equal(t, "/page?a=%2F", seen.URI)
-		assert.Equal(t, []string{"zhangsan"}, seen.Header["X-Forwarded-User"])
-	}
-	assert.Equal(t, 1, w.fake.Calls("auth/getuserinfo"))
-	assert.Equal(t, 401, g.client().ask("GET", "http://"+front+"/page", nil, false).StatusCode)
-	// A session of one host is none at another, whatever the client says.
-	r, err := http.NewRequest("GET", ssoHost+":"+port+"/page", nil)
-	require.NoError(t, err)
-	r.Header.Set("X-Forwarded-Host", "wiki.localhost:"+port)
-	for _, k := range c.Jar.Cookies(must(url.Parse(wikiHost))) {
-		r.AddCookie(k)
-	}
-	assert.Equal(t, 401, (&client{&http.Client{Transport: c.Transport}, g}).do(r, false).StatusCode)
-	require.Equal(t, 303, c.ask("POST", wikiHost+":"+port+"/wecom/logout", nil, false).StatusCode)
-	assert.Equal(t, 401, c.ask("GET", wikiHost+":"+port+"/page", nil, false).StatusCode)
-	assert.Equal(t, 200, c.ask("GET", ssoHost+":"+port+"/page", nil, false).StatusCode)
 }
