@@ -155,6 +155,8 @@ func TestForward(t *testing.T) {
 			assert.Equal(t, "zhangsan", res.Header.Get("X-Forwarded-User"), tc.name)
 			assert.Empty(t, res.Header["Set-Cookie"], tc.name)
 		}
+		tunnel := map[bool]int{true: 405, false: 204}
+		assert.Equal(t, tunnel[trusted], c.send("GET", "/wecom/forward", http.Header{"X-Forwarded-Method": {"CONNECT"}}, false).StatusCode)
 		assert.NotEqual(t, 401, c.script("/wecom/session").StatusCode, "nothing of that signed anybody out")
 		g.stop()
 	}

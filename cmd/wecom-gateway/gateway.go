@@ -252,6 +252,8 @@ func climbs(p string) bool {
 func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
 	may, err := g.asked.authorizer(note(w).query)
 	switch {
+	case r.Method == http.MethodConnect: // a tunnel past the other proxy, as in pass
+		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
 	case err != nil:
 		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
 		(&wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}).ServeHTTP(w, r)
