@@ -66,7 +66,7 @@ func (s *redisSessions) read() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, r := range reads {
 				r.answer = p.Get(ctx, r.key)
 			}
@@ -74,6 +74,9 @@ func (s *redisSessions) read() {
 		})
 		cancel()
 		for _, r := range reads {
+			if r.answer.Err() == nil && r.answer.Val() == "" {
+				r.answer.SetErr(err) // such as a wrong password, of which go-redis tells no command
+			}
 			close(r.done)
 		}
 	}

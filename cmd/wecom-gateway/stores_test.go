@@ -388,6 +388,19 @@ func TestB16_SessionStoreIsStopped(t *testing.T) {
 	t.Logf("%d requests, p99 %s", o.sent, o.p99())
 }
 
+// A Redis that lets nobody in has not lost the sessions.
+func TestRedisTakesAnotherPassword(t *testing.T) {
+	server := newRedis(t).start()
+	c := newWorld(t).start("WECOM_SESSION_STORE=redis://:old@127.0.0.1:" + server.port + "/0").signedIn()
+	server.do("CLIENT", "KILL", "TYPE", "normal")
+	server.do("CONFIG", "SET", "requirepass", "new")
+	for _, path := range []string{"/page", "/wecom/auth", "/wecom/session"} {
+		res := c.once(path)
+		assert.Equal(t, 503, res.StatusCode, path)
+		assert.Empty(t, res.Header["Set-Cookie"], path)
+	}
+}
+
 func TestF13_SessionStoreHangs(t *testing.T) {
 	redis := newRedis(t).start()
 	w := newWorld(t)
