@@ -316,6 +316,7 @@ func TestDenialsSayWhere(t *testing.T) {
 				g.wait("wecom: request refused", "code", "not_allowed", "rule", tt.rule, "path", tt.asks)
 				g.wait("audit", "reason", "not_allowed", "rule", tt.rule, "path", tt.asks)
 			}
+			c.CloseIdleConnections() // or the gateway waits for them
 			g.stop()
 			if tt.rule == "" {
 				assert.NotContains(t, g.log(), `"rule":`)
