@@ -156,7 +156,9 @@ func TestForward(t *testing.T) {
 			assert.Empty(t, res.Header["Set-Cookie"], tc.name)
 		}
 		tunnel := map[bool]int{true: 405, false: 204}
-		assert.Equal(t, tunnel[trusted], c.send("GET", "/wecom/forward", http.Header{"X-Forwarded-Method": {"CONNECT"}}, false).StatusCode)
+		for _, path := range []string{"/wecom/forward", "/wecom/auth"} {
+			assert.Equal(t, tunnel[trusted], c.send("GET", path, http.Header{"X-Forwarded-Method": {"CONNECT"}}, false).StatusCode, path)
+		}
 		assert.NotEqual(t, 401, c.script("/wecom/session").StatusCode, "nothing of that signed anybody out")
 		g.stop()
 	}

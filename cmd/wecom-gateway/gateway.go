@@ -251,8 +251,9 @@ func climbs(p string) bool {
 // admit tells another proxy who is signed in, if its query lets them pass.
 func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
 	may, err := g.asked.authorizer(note(w).query)
+	method, _ := g.described(r)
 	switch {
-	case r.Method == http.MethodConnect: // a tunnel past the other proxy, as in pass
+	case method == http.MethodConnect: // a tunnel past the other proxy, as in pass
 		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
 	case err != nil:
 		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
