@@ -264,9 +264,10 @@ func testCookies(t *testing.T, start startProxy) *client {
 	name, _, _ := strings.Cut(own[0], "=") // the session's; that of an attempt is longer
 	require.Greater(t, len(own), 1)
 	for sent, want := range map[string]string{
-		"%COOKIE%":      "",
-		"a=b; %COOKIE%": "a=b",
-		"%COOKIE%; a=b": "a=b",
+		"%COOKIE%":        "",
+		"a=b; %COOKIE%":   "a=b",
+		"%COOKIE%; a=b":   "a=b",
+		"\t%COOKIE%; a=b": "a=b",
 		own[0] + "; a=b; " + own[1] + "; c=\"d; e=f\"":                                                 "a=b; c=\"d; e=f\"",
 		"a=b;" + own[0] + ";c=d;" + own[1] + ";;e=f":                                                   "a=b; c=d; e=f",
 		"a=b; " + own[0] + "\nCookie: c=d; " + own[1]:                                                  "a=b; c=d",
