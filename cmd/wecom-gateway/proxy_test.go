@@ -148,7 +148,7 @@ var forged = []string{
 	"X-Forwarded-Proto: https", "X_Forwarded_Proto: https", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /evil", "X-Forwarded-Server: evil", "Forwarded: for=1.2.3.4;host=evil.example",
 	"X-Forwarded-Uri: /evil", "X-Original-URI: /evil", "X-Original-Url: /evil", "X-Rewrite-Url: /evil", "X-Forwarded-Method: POST", "X-Real-IP: 1.2.3.4",
 	"X-Original-Host: evil.example", "True-Client-IP: 1.2.3.4", "CF-Connecting-IP: 1.2.3.4", "X-Forwarded-Scheme: https", "X-Forwarded: for=1.2.3.4",
-	"X-Client-IP: 1.2.3.4", "X-Cluster-Client-IP: 1.2.3.4", "Connection: X-Forwarded-For",
+	"X-Client-IP: 1.2.3.4", "X-Cluster-Client-IP: 1.2.3.4", "X-Forwarded-Ssl: on", "X-Forwarded-Protocol: https", "X-Forwarded-Path: /evil", "X-Forwarded-Client-Cert: evil", "Connection: X-Forwarded-For",
 }
 
 func TestT14_ForgedForwardingHeaders(t *testing.T) {
