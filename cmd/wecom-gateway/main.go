@@ -109,7 +109,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case do.command == "departments":
 		return printDepartments(ctx, auth.Client(), stdout, stderr)
 	case do.command == "revoke":
-		return revoke(ctx, auth, iss, do.people, stdout, stderr)
+		return revoke(ctx, c, auth, iss, do.people, stdout, stderr)
 	}
 	g := newGateway(c, auth, receiver, iss, told, stores, counts, log)
 	g.serveHosts(c, hosts)
