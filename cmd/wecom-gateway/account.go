@@ -58,8 +58,7 @@ func size(h http.Header) (n int) {
 func (g *gateway) knowsGroups(w http.ResponseWriter, r *http.Request, id wecom.Identity) bool {
 	_, err := g.groups.of(r.Context(), id)
 	if err != nil {
-		g.log.Error("nobody's groups are known", "cause", all.Named(err).Error())
-		(&wecom.Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable"}).ServeHTTP(w, r)
+		g.fail(w, r, &wecom.Failure{Status: http.StatusServiceUnavailable, Code: "wecom_unavailable"}, "nobody's groups are known", all.Named(err))
 	}
 	return err == nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -47,6 +49,9 @@ func (cs *conditions) authorizer(query string) (wecom.Authorizer, error) {
 	return may, nil
 }
 
+// maxName is how many bytes of a parameter's name are logged. It may be a browser's.
+const maxName = 30
+
 var parts = []string{"users", "departments", "tags", "members"}
 
 // readQuery takes each part once and nothing else: what is misspelt would let
@@ -56,18 +61,18 @@ func readQuery(query string) (c condition, err error) {
 	if err != nil || len(query) > 1000 {
 		return c, errors.New("it cannot be read")
 	}
-	known := 0
-	for _, name := range parts {
-		if given := values[name]; given != nil {
-			if len(given) > 1 || strings.TrimSpace(given[0]) == "" {
-				return c, fmt.Errorf("want %s once, with a value", name)
-			}
-			known++
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch given := values[name]; {
+		case !slices.Contains(parts, name):
+			// Also if a page has the same query: a browser may have copied the misspelt one.
+			return c, fmt.Errorf("%q: there is no such parameter; want %s; if it is the page's, end the uri in the proxy's configuration with a question mark",
+				name[:min(len(name), maxName)], strings.Join(parts, ", "))
+		case len(given) > 1 || strings.TrimSpace(given[0]) == "":
+			return c, fmt.Errorf("want %s once, with a value", name)
 		}
 	}
-	if known < len(values) || known == 0 {
-		// Also if a page has the same query: a browser may have copied the misspelt one.
-		return c, fmt.Errorf("want nothing but %v in it; if it is the page's, end the uri in the proxy's configuration with a question mark", parts)
+	if len(values) == 0 {
+		return c, errors.New("want one of " + strings.Join(parts, ", "))
 	}
 	// What is between commas is told apart where the variables' values are.
 	return condition{values.Get("members"), values["users"], values["departments"], values["tags"], ("?" + query)[:min(len(query)+1, maxDenial)]}, nil

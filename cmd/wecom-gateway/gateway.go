@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"net/http"
@@ -256,13 +257,23 @@ func (g *gateway) admit(w http.ResponseWriter, r *http.Request) {
 	case method == http.MethodConnect: // a tunnel past the other proxy, as in pass
 		(&wecom.Failure{Status: http.StatusMethodNotAllowed, Code: "method_not_allowed"}).ServeHTTP(w, r)
 	case err != nil:
-		g.log.Error("another proxy asks with a query that cannot be used: nobody passes", "cause", err.Error())
-		(&wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}).ServeHTTP(w, r)
+		g.fail(w, r, &wecom.Failure{Status: http.StatusInternalServerError, Code: "setup_fault"}, "another proxy asks with a query that cannot be used: nobody passes", err)
 	case may != nil:
 		g.auth.Require(may)(http.HandlerFunc(g.tell)).ServeHTTP(w, r)
 	default:
 		g.tell(w, r)
 	}
+}
+
+// fail answers with f, whose reference leads from the page to the line that it logs.
+func (g *gateway) fail(w http.ResponseWriter, r *http.Request, f *wecom.Failure, says string, cause error) {
+	f.Reference = strings.ToLower(rand.Text()[:10])
+	g.log.Error(says, "code", f.Code, "status", f.Status, "reference", f.Reference, "cause", cause.Error())
+	if g.language != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Accept-Language", g.language)
+	}
+	f.ServeHTTP(w, r)
 }
 
 // tell says who is signed in.

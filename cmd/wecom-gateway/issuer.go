@@ -204,8 +204,7 @@ func (g *gateway) assertion(w http.ResponseWriter, r *http.Request, id wecom.Ide
 	}
 	signed, err := g.issuer.Assertion(r.Context(), id, g.audience)
 	if err != nil {
-		g.log.Error("no assertion can be signed", "cause", err.Error())
-		(&wecom.Failure{Status: http.StatusServiceUnavailable, Code: "session_store"}).ServeHTTP(w, r)
+		g.fail(w, r, &wecom.Failure{Status: http.StatusServiceUnavailable, Code: "session_store"}, "no assertion can be signed", err)
 	}
 	return signed, err == nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -275,14 +274,7 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 		status, reason = http.StatusGatewayTimeout, "timeout"
 	}
 	g.counts.upstreamError(reason)
-	reference := strings.ToLower(rand.Text()[:10])
-	g.log.Error("the upstream failed", "code", "upstream_unavailable", "status", status, "reference", reference, "cause", err.Error())
-
-	if g.language != "" {
-		r = r.Clone(r.Context())
-		r.Header.Set("Accept-Language", g.language)
-	}
-	f := &wecom.Failure{Status: status, Code: "upstream_unavailable", Reference: reference}
+	f := &wecom.Failure{Status: status, Code: "upstream_unavailable"}
 	if wantsPage(r) {
 		// For the page's button: what was asked for, the home page for a form.
 		f.LoginURL = "/"
@@ -290,7 +282,7 @@ func (g *gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 			f.LoginURL = r.RequestURI
 		}
 	}
-	f.ServeHTTP(w, r)
+	g.fail(w, r, f, "the upstream failed", err)
 }
 
 // wantsPage tells a browser that opens a page from a script or a program.

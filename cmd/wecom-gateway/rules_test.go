@@ -270,7 +270,32 @@ func TestQueriesOfAnotherProxy(t *testing.T) {
 		assert.Equal(t, 403, wangwu.script("/wecom/auth?users=u"+strings.Repeat("x", i)).StatusCode)
 	}
 	assert.Equal(t, 204, zhangsan.script("/wecom/auth?users=zhangsan").StatusCode)
-	assert.Contains(t, g.log(), "another proxy asks with a query that cannot be used")
+}
+
+// A query that cannot be used is named, by the reference of the answer.
+func TestUnusableQueries(t *testing.T) {
+	w := newWorld(t)
+	g := w.start("WECOM_UPSTREAM=", "WECOM_TRUSTED_PROXIES=127.0.0.1", "WECOM_LANGUAGE=en")
+	c := w.signIn(g, "zhangsan")
+	for query, cause := range map[string]string{
+		"department=3": `"department": there is no such parameter; want users, departments, tags, members; `,
+		"users=zhangsan&%0a%22" + strings.Repeat("x", 100) + "=CANARY": `"\n\"` + strings.Repeat("x", 28) + `": there is no such parameter; `,
+		"tags=1&tags=2": "want tags once, with a value",
+		"departments=x": "departments: ",
+		"&":             "want one of users, departments, tags, members",
+		"%zz":           "it cannot be read",
+	} {
+		for _, route := range []string{"/wecom/auth", "/wecom/forward"} {
+			for _, header := range []http.Header{nil, page} {
+				res := c.send("GET", route+"?"+query, header, false)
+				require.Equal(t, 500, res.StatusCode, "%s", query)
+				line := g.wait("another proxy asks with a query that cannot be used: nobody passes", "reference", res.reference(t))
+				assert.Equal(t, "setup_fault", line["code"])
+				assert.True(t, strings.HasPrefix(line["cause"].(string), cause), "%s", line["cause"])
+			}
+		}
+	}
+	assert.NotContains(t, g.log(), "CANARY")
 }
 
 // A denial names the condition that said no and the path that was asked for, and nothing else of what a client sent.

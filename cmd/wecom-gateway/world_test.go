@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -258,6 +259,14 @@ type answer struct {
 func (a answer) json(t *testing.T, v any) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(a.text), v), "%s", a.text)
+}
+
+// reference is the one on the page, or in JSON.
+func (a answer) reference(t *testing.T) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?:"reference":"|<code>)([a-z2-7]{10})["<]`).FindStringSubmatch(a.text)
+	require.NotNil(t, found, "%s", a.text)
+	return found[1]
 }
 
 // seen is what the upstream got.
