@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync/atomic"
+	"unicode"
 
 	"github.com/wecomauth/wecom"
 )
@@ -84,9 +86,17 @@ const maxDenial = 200
 func (h denials) Handle(ctx context.Context, r slog.Record) error {
 	v := visitOf(ctx)
 	if place := v.denied.Load(); place != nil {
-		r.AddAttrs(slog.String("rule", *place), slog.String("path", v.path[:min(len(v.path), maxDenial)]))
+		r.AddAttrs(slog.String("rule", strings.Map(graphic, *place)), slog.String("path", strings.Map(graphic, v.path[:min(len(v.path), maxDenial)])))
 	}
 	return h.Handler.Handle(ctx, r)
+}
+
+// graphic replaces what a terminal would obey.
+func graphic(c rune) rune {
+	if !unicode.IsGraphic(c) {
+		return unicode.ReplacementChar
+	}
+	return c
 }
 
 // noted makes may note where it stands when it says no.

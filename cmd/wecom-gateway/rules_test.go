@@ -315,6 +315,8 @@ func TestDenialsSayWhere(t *testing.T) {
 		{"another one", nil, "zhangsan", "/group/%E6%8A%A5", nil, rules + ":6", "/group/报"},
 		{"one reading of several", nil, "zhangsan", "/admin;a/b", nil, rules + ":4", "/admin;a/b"},
 		{"a long path", nil, "zhangsan", long, nil, rules + ":4", long[:200]},
+		{"a path that terminals obey", nil, "zhangsan", "/admin/%C2%9B2J%E2%80%AEx", nil, rules + ":4", "/admin/\ufffd2J\ufffdx"},
+		{"a query that terminals obey", nil, "zhangsan", "/wecom/auth?users=\u009b2J", nil, "?users=\ufffd2J", ""},
 		{"a query", nil, "zhangsan", "/wecom/auth?departments=3", nil, "?departments=3", ""},
 		{"a query about a path", nil, "zhangsan", "/wecom/auth?tags=1", described, "?tags=1", "/deep/报"},
 		{"a query of forward", nil, "zhangsan", "/wecom/forward?users=lisi", described, "?users=lisi", "/deep/报"},
