@@ -16,6 +16,9 @@ func check(path string, info fs.FileInfo) error {
 	}
 	// Who it belongs to comes before the mode, since only the owner can change that.
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
+		if os.Geteuid() == 0 { // an administrator's command, beside a service that needs the file
+			return refuse("%s belongs to the user with id %d, and this program runs as root; run it as that user", path, s.Uid)
+		}
 		return refuse("%s belongs to the user with id %d, and this program runs as %d; run: chown %d '%s'",
 			path, s.Uid, os.Geteuid(), os.Geteuid(), path)
 	}

@@ -79,7 +79,7 @@ func TestSomebodyElsesFileIsRefused(t *testing.T) {
 	_, err := s.Load(t.Context(), key)
 	assert.ErrorContains(t, err, "belongs to the user with id 12345")
 	_, err = sqlitestore.Open(path)
-	assert.ErrorContains(t, err, "chown 0")
+	assert.ErrorContains(t, err, "run it as that user")
 }
 
 func TestLinkToTheFile(t *testing.T) {
