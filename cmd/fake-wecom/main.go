@@ -27,6 +27,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,7 +51,7 @@ func run(args []string, out io.Writer, stop <-chan os.Signal) error {
 	directory := flags.String("directory", "", "a JSON `file` of departments, members and tags, as WeCom's API spells them")
 	keep := flags.Bool("keep", false, "write what changes, and the receiver of events, back to -directory, and make that file if it is not there")
 	also := flags.String("also", "", "a second `address`, for programs in containers; who reaches it can be anybody")
-	domain := flags.String("trust", "", "the only `host` to which a code may be sent (可信域名); by default any")
+	domain := flags.String("trust", "", "the only `host` to which a code may be sent (可信域名), with its port unless that is 80 or 443; by default any,\nand agent/get names none: then wecom-gateway -check wants this flag, except on loopback")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -59,6 +60,9 @@ func run(args []string, out io.Writer, stop <-chan os.Signal) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("there are no arguments beside the flags: %q", flags.Args())
+	}
+	if strings.ContainsAny(*domain, ",/ ") {
+		return fmt.Errorf("-trust %q: want one host, such as app.example.com or sso.localhost:8090", *domain)
 	}
 	fake := wecomtest.New()
 	if *domain != "" {

@@ -173,6 +173,8 @@ func TestMistakes(t *testing.T) {
 		{[]string{"-directory", wrong}, "wrong.json: wecomtest: contacts: department 1"},
 		{[]string{"-directory", receiver}, "receiver.json: receiver: wecomtest: want a Token"},
 		{[]string{"people.json"}, "no arguments"},
+		{[]string{"-trust", "a.example.com,b.example.com"}, "want one host"},
+		{[]string{"-trust", "https://a.example.com"}, "want one host"},
 	} {
 		assert.ErrorContains(t, run(c.args, io.Discard, nil), c.want)
 	}
