@@ -87,6 +87,9 @@ func (g *gateway) done(w *response, r *http.Request, v *visit, began time.Time) 
 		w.status = http.StatusOK
 	}
 	g.counts.request(v.route, w.status, took)
+	if d := v.denied.Load(); d != nil {
+		w.user = d.user
+	}
 	level := slog.LevelInfo
 	if v.route == "healthz" || v.route == "readyz" {
 		level = slog.LevelDebug

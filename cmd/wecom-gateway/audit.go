@@ -65,8 +65,11 @@ type visit struct {
 	host          string                 // "": there is one
 	path          string                 // that was asked for; "": another proxy did not say
 	user          atomic.Pointer[string] // who wants to sign in
-	denied        atomic.Pointer[string] // where the condition stands that said no
+	denied        atomic.Pointer[denial]
 }
+
+// A denial is a condition's no.
+type denial struct{ place, user string }
 
 type visitKey struct{}
 
@@ -77,7 +80,7 @@ func visitOf(ctx context.Context) *visit {
 	return &visit{}
 }
 
-// denials adds to what is logged of a denied request which condition said no, and to what.
+// denials adds to what is logged of a denied request which condition said no, to whom and to what.
 type denials struct{ slog.Handler }
 
 // maxDenial is how many bytes of a query or a path are logged.
@@ -85,8 +88,11 @@ const maxDenial = 200
 
 func (h denials) Handle(ctx context.Context, r slog.Record) error {
 	v := visitOf(ctx)
-	if place := v.denied.Load(); place != nil {
-		r.AddAttrs(slog.String("rule", strings.Map(graphic, *place)), slog.String("path", strings.Map(graphic, v.path[:min(len(v.path), maxDenial)])))
+	if d := v.denied.Load(); d != nil {
+		if r.Message != auditMessage { // which says so anyway
+			r.AddAttrs(slog.String("user", d.user))
+		}
+		r.AddAttrs(slog.String("rule", strings.Map(graphic, d.place)), slog.String("path", strings.Map(graphic, v.path[:min(len(v.path), maxDenial)])))
 	}
 	return h.Handler.Handle(ctx, r)
 }
@@ -104,7 +110,7 @@ func noted(place string, may wecom.Authorizer) wecom.Authorizer {
 	return func(ctx context.Context, api *wecom.Client, id wecom.Identity) (bool, error) {
 		ok, err := may(ctx, api, id)
 		if !ok && err == nil {
-			visitOf(ctx).denied.CompareAndSwap(nil, &place)
+			visitOf(ctx).denied.CompareAndSwap(nil, &denial{place, id.UserID})
 		}
 		return ok, err
 	}
@@ -181,6 +187,8 @@ func (a *audit) failure(ctx context.Context, f *wecom.Failure) {
 	}
 }
 
+const auditMessage = "audit"
+
 func (a *audit) write(ctx context.Context, event, user, reason, reference string) {
 	v := visitOf(ctx)
 	attrs := []slog.Attr{
@@ -194,5 +202,5 @@ func (a *audit) write(ctx context.Context, event, user, reason, reference string
 	if v.host != "" {
 		attrs = append(attrs, slog.String("host", v.host))
 	}
-	a.records.LogAttrs(ctx, slog.LevelInfo, "audit", attrs...)
+	a.records.LogAttrs(ctx, slog.LevelInfo, auditMessage, attrs...)
 }

@@ -193,6 +193,45 @@ func TestLoginBehindAnErrorPage(t *testing.T) {
 	assert.Equal(t, "/deep", returnedTo(t, w, c, c.send("GET", "/wecom/login", http.Header{"X-Original-Uri": {"/deep"}}, false)))
 }
 
+// A proxy that WECOM_TRUSTED_PROXIES does not name is named once, without what it says.
+func TestAnUntrustedProxyIsNamedOnce(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct {
+		proxies, path, header string
+		lines                 int
+	}{
+		{"", "/wecom/auth", "X-Original-Uri", 1},
+		{"10.0.0.1", "/wecom/auth", "X-Forwarded-Uri", 1},
+		{"", "/wecom/forward", "X-Original-Uri", 1},
+		{"", "/wecom/forward", "X-Forwarded-Uri", 1},
+		{"127.0.0.1", "/wecom/auth", "X-Original-Uri", 0},
+		{"127.0.0.1", "/wecom/forward", "X-Forwarded-Uri", 0},
+		{"", "/wecom/auth", "X-Forwarded-Method", 0},
+		{"", "/page", "X-Original-Uri", 0},
+	} {
+		env := []string{"WECOM_DANGEROUSLY_ALLOW_HTTP=true", "WECOM_CALLBACK_URL=" + ssoHost + "/wecom/callback", "WECOM_HOSTS=wiki.localhost"}
+		if tt.proxies != "" {
+			env = append(env, "WECOM_TRUSTED_PROXIES="+tt.proxies)
+		}
+		g := w.start(env...)
+		c := g.client()
+		for _, host := range []string{"sso.localhost", "wiki.localhost", "wiki.localhost"} {
+			r := must(http.NewRequest("GET", g.url+tt.path, nil))
+			r.Host = host
+			r.Header.Set(tt.header, "/CANARY")
+			r.Header.Set("X-Forwarded-For", "192.0.2.7")
+			c.do(r, false)
+		}
+		c.CloseIdleConnections()
+		g.stop()
+		assert.Equal(t, tt.lines, strings.Count(g.log(), `"WECOM_TRUSTED_PROXIES does not name`), "%+v: %s", tt, g.log())
+		assert.NotContains(t, g.log(), "CANARY")
+		if tt.lines > 0 {
+			g.wait("WECOM_TRUSTED_PROXIES does not name a client that says which page it asks about: sign-ins do not return to that page", "level", "WARN", "client", "127.0.0.1")
+		}
+	}
+}
+
 // T27: behind an error page nobody asks for the login page, so a browser that
 // keeps the attempt's cookie and loses the session's must not go round for ever.
 func TestT27_NoLoopBehindAnErrorPage(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ type gateway struct {
 	audience string                 // of assertions; "": there are none
 	session  http.Handler           // 204 or 401
 	forward  http.Handler           // 204, or what app would have answered
+	stranger *sync.Once             // names the first peer that asks for another proxy and is not trusted
 	proxy    *httputil.ReverseProxy // nil: no upstream
 	below    bool                   // the upstream is a folder: what stands beside it is none of ours
 	callback string                 // its path, as it reaches us: "/wecom/callback"
@@ -59,6 +61,7 @@ func newGateway(c config, auth *wecom.Middleware, receiver http.Handler, iss *is
 		auth:     auth,
 		rules:    &atomic.Pointer[rules]{},
 		asked:    &conditions{},
+		stranger: &sync.Once{},
 		stopping: &atomic.Bool{},
 		own:      auth.Routes(),
 		events:   receiver,
@@ -125,6 +128,11 @@ func (g *gateway) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.limitBody()
 	}
 	if route == "auth" || route == "forward" {
+		if (r.Header["X-Original-Uri"] != nil || r.Header["X-Forwarded-Uri"] != nil) && !g.trusts(r) {
+			g.stranger.Do(func() {
+				g.log.Warn("WECOM_TRUSTED_PROXIES does not name a client that says which page it asks about: sign-ins do not return to that page", "client", v.client)
+			})
+		}
 		v.path = ""
 		if _, target := g.described(r); target != "" {
 			v.path = g.asPage(r, "", target).URL.Path

@@ -79,7 +79,7 @@ func (g *gateway) serveHosts(c config, hosts []*issuer.Host) {
 	for i, h := range c.hosts {
 		further := newGateway(c.at(h), hosts[i].Middleware, nil, g.issuer, g.groups, g.stores, g.counts, g.log)
 		further.label = h.name
-		further.rules, further.asked, further.stopping = g.rules, g.asked, g.stopping
+		further.rules, further.asked, further.stranger, further.stopping = g.rules, g.asked, g.stranger, g.stopping
 		further.oidc = nil // the issuer is where WeCom's callback is
 		further.own = hosts[i].Handler(further.own)
 		g.hosts[bareName(h.name)] = further

@@ -340,8 +340,9 @@ func TestDenialsSayWhere(t *testing.T) {
 				c.send("GET", tt.path, tt.header, false)
 			}
 			if tt.rule != "" {
-				g.wait("wecom: request refused", "code", "not_allowed", "rule", tt.rule, "path", tt.asks)
-				g.wait("audit", "reason", "not_allowed", "rule", tt.rule, "path", tt.asks)
+				g.wait("wecom: request refused", "code", "not_allowed", "user", tt.user, "rule", tt.rule, "path", tt.asks)
+				g.wait("audit", "reason", "not_allowed", "user", tt.user, "rule", tt.rule, "path", tt.asks)
+				g.wait("request", "status", 403.0, "user", tt.user)
 			}
 			c.CloseIdleConnections() // or the gateway waits for them
 			g.stop()
@@ -350,6 +351,9 @@ func TestDenialsSayWhere(t *testing.T) {
 				assert.NotContains(t, g.log(), `"path":`)
 			}
 			assert.NotContains(t, g.log(), "CANARY")
+			for line := range strings.Lines(g.log()) {
+				assert.LessOrEqual(t, strings.Count(line, `"user":`), 1, "%s", line)
+			}
 		})
 	}
 }
