@@ -25,12 +25,17 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, iss *issuer.Is
 		name string
 		run  func(context.Context) error
 	}
+	restriction := "restriction (WECOM_MEMBERS, WECOM_ALLOW_…)"
+	if c.Authorize == nil {
+		restriction += ": every member of the corp may sign in"
+	}
 	checks := []step{
 		{"WeCom (" + c.CorpID + ", app " + c.AgentID + ")", auth.Check},
 		{"session store (" + withoutPassword(c.sessionStore) + ")", s.answers},
 		{"token store (" + withoutPassword(c.tokenStore) + ")", s.checkTokens},
 		{"groups (department/list, tag/list)", newGroups(c, auth.Client(), s.tokens, slog.Default()).check},
 		{"upstream", checkUpstream(c.upstream)},
+		{restriction, noneUnless(c.Authorize != nil)},
 		{"departments and tags (department/simplelist, tag/list)", c.checkIDs(auth.Client())},
 		{"rules (" + c.rulesFile + ")", noneUnless(c.rules != nil)},
 		{"clients (" + c.clientsFile + ")", noneUnless(c.clientsFile != "")},
@@ -44,6 +49,8 @@ func check(ctx context.Context, c config, auth *wecom.Middleware, iss *issuer.Is
 	for _, h := range c.hosts {
 		checks = append(checks, step{"upstream of " + h.name, checkUpstream(h.upstream)})
 	}
+	// Last, since it may take the rest of the time.
+	checks = append(checks, step{"users (user/get)", func(ctx context.Context) error { return c.checkUsers(ctx, auth.Client()) }})
 	status := 0
 	for _, one := range checks {
 		err := one.run(ctx)
@@ -138,6 +145,37 @@ func (c *config) checkIDs(client *wecom.Client) func(context.Context) error {
 		}
 		return errors.New(unseen + "\n        wecom-gateway departments lists those that it sees; 应用管理 → 应用 → (the app) → 可见范围 says which these are")
 	}
+}
+
+const maxUsers = 50
+
+// checkUsers looks for the members that the settings name, the first maxUsers. One whom WeCom does
+// not show is no failure: members outside the visible range, too, sign in. So they are warnings.
+func (c *config) checkUsers(ctx context.Context, client *wecom.Client) error {
+	known := map[string]bool{}
+	for _, one := range c.conditions {
+		for _, id := range list(strings.Join(one.Users, ",")) {
+			if _, asked := known[id]; !asked {
+				if len(known) == maxUsers {
+					c.warnings = append(c.warnings, fmt.Sprintf("users: only the first %d were looked up", maxUsers))
+					return nil
+				}
+				_, err := client.User(ctx, id)
+				var answer *wecom.APIError
+				if err != nil && !(errors.As(err, &answer) && answer.Denied()) {
+					return err
+				}
+				known[id] = err == nil
+			}
+			if !known[id] {
+				c.warnings = append(c.warnings, fmt.Sprintf("%s: there is no member %q, or the app does not see them: a typo?", one.place, id))
+			}
+		}
+	}
+	if len(known) == 0 {
+		return errNone
+	}
+	return nil
 }
 
 // checkKeys lists the signing keys.

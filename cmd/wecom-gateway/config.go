@@ -277,6 +277,7 @@ func (s settings) parse() (config, mistakes) {
 		metricsAddr:       v["WECOM_METRICS_ADDR"],
 		audit:             v["WECOM_AUDIT"],
 		conditions: []condition{
+			{place: "WECOM_ALLOW_USERS", Users: list(v["WECOM_ALLOW_USERS"])},
 			{place: "WECOM_ALLOW_DEPARTMENTS", Departments: list(v["WECOM_ALLOW_DEPARTMENTS"])},
 			{place: "WECOM_ALLOW_TAGS", Tags: list(v["WECOM_ALLOW_TAGS"])},
 		},

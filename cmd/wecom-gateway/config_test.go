@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -188,6 +189,7 @@ func TestCheck(t *testing.T) {
 	gone.Close()
 	rules := rulesFile(t, "rules:\n  - path: /a\n    departments: [3, 2]\n    tags: [1]\n")
 	wrong := rulesFile(t, "rules:\n  - path: /a\n    departments: [3]\n  - path: /b\n    departments: [3, 99]\n    tags: [7]\n")
+	users := rulesFile(t, "rules:\n  - path: /a\n    users: [lisi, zhangsna]\n")
 	clients := clientsFile(t, "clients:\n- id: a\n  public: true\n  redirect_uris: [https://a/]\n  departments: ['2,98']\n")
 	cases := []struct {
 		name   string
@@ -207,7 +209,9 @@ func TestCheck(t *testing.T) {
 		{"session store away", []string{"WECOM_SESSION_STORE=redis://:CANARY@127.0.0.1:1/0"}, 1, []string{"failed  session store (redis://:[REDACTED]@127.0.0.1:1/0)"}},
 		{"token store away", []string{"WECOM_TOKEN_STORE=redis://127.0.0.1:1/0"}, 1, []string{"failed  token store"}},
 		{"token store open", []string{"WECOM_TOKEN_STORE=file:" + dir}, 1, []string{"failed  token store", "chmod 700"}},
-		{"nothing is restricted", nil, 0, []string{"none    departments and tags (", "none    rules\n", "none    clients\n", "none    audit\n"}},
+		{"nothing is restricted", nil, 0, []string{
+			"none    restriction (WECOM_MEMBERS, WECOM_ALLOW_…): every member of the corp may sign in\n",
+			"none    departments and tags (", "none    users (user/get)\n", "none    rules\n", "none    clients\n", "none    audit\n"}},
 		{"departments and tags", []string{"WECOM_ALLOW_DEPARTMENTS=1,2, 04", "WECOM_ALLOW_TAGS=1", "WECOM_RULES=" + rules, "WECOM_AUDIT=log"}, 0,
 			[]string{"ok      departments and tags (", "ok      rules (" + rules + ")\n", "ok      audit (log)\n"}},
 		{"departments that the app does not see", []string{"WECOM_ALLOW_DEPARTMENTS=2,5,99"}, 1, []string{
@@ -217,6 +221,9 @@ func TestCheck(t *testing.T) {
 		{"what files name", []string{"WECOM_RULES=" + wrong, "WECOM_ISSUER_CLIENTS=" + clients}, 1, []string{
 			"\n        " + wrong + ":4: there is no department 99, or", "\n        " + wrong + ":4: there is no tag 7, or", "\n        " + clients + ":2: there is no department 98, or",
 			"ok      rules (" + wrong + ")\n", "ok      clients (" + clients + ")\n"}},
+		{"users", []string{"WECOM_ALLOW_USERS=ZhangSan,lisi"}, 0, []string{"ok      restriction (WECOM_MEMBERS, WECOM_ALLOW_…)\n", "ok      users (user/get)\n"}},
+		{"users whom the app does not see", []string{"WECOM_ALLOW_USERS=lisi, sunqi", "WECOM_RULES=" + users}, 0, []string{"ok      users (user/get)\n",
+			`warning WECOM_ALLOW_USERS: there is no member "sunqi", or the app does not see them`, "warning " + users + `:2: there is no member "zhangsna", or`}},
 		{"warnings", []string{"WECOM_TRUSTED_PROXIES=0.0.0.0/0"}, 0, []string{"warning WECOM_TRUSTED_PROXIES"}},
 	}
 	for _, tc := range cases {
@@ -240,10 +247,26 @@ func TestCheck(t *testing.T) {
 		assert.NotContains(t, stdout, "there is no")
 	}
 	assert.Equal(t, calls, w.fake.Calls("tag/list"), "no tag is named")
+	w.fake.Always("user/get", wecomtest.Fault{Status: 500})
+	status, stdout, _ := runOnce(t, w.env("WECOM_ALLOW_USERS=zhangsan"), "-check")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, stdout, "failed  users (user/get): user/get: HTTP status 500")
+	assert.NotContains(t, stdout, "there is no")
 	w.fake.ClearFaults()
+	// Of many users the first are asked for, each once.
+	calls = w.fake.Calls("user/get")
+	many := "zhangsan,zhangsan"
+	for n := range 60 {
+		many += fmt.Sprint(",u", n)
+	}
+	status, stdout, _ = runOnce(t, w.env("WECOM_ALLOW_USERS="+many), "-check")
+	assert.Equal(t, 0, status)
+	assert.Contains(t, stdout, "warning users: only the first 50 were looked up\n")
+	assert.Equal(t, 49, strings.Count(stdout, "there is no member"))
+	assert.Equal(t, 50, w.fake.Calls("user/get")-calls)
 	// Beside a gateway that runs at the same address.
 	g := w.start()
-	status, _, _ := runOnce(t, w.env("ADDR="+strings.TrimPrefix(g.url, "http://")), "-check")
+	status, _, _ = runOnce(t, w.env("ADDR="+strings.TrimPrefix(g.url, "http://")), "-check")
 	assert.Equal(t, 0, status)
 }
 
