@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,9 @@ func (s *redisSessions) FindCtx(ctx context.Context, token string) ([]byte, bool
 	case <-r.done:
 		return asRow(r.answer)
 	case <-ctx.Done():
+		s.mu.Lock()
+		s.waiting = slices.DeleteFunc(s.waiting, func(other *read) bool { return other == r })
+		s.mu.Unlock()
 		return nil, false, ctx.Err()
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -460,6 +461,23 @@ func TestClusterNodeHangs(t *testing.T) {
 		}
 	}
 	assert.Positive(t, served)
+}
+
+// A store that hung is not asked on behalf of those who have left.
+func TestF13_LookUpsOfThoseWhoLeft(t *testing.T) {
+	redis := newRedis(t).start()
+	g := newWorld(t).start("WECOM_SESSION_STORE=" + redis.url())
+	c := g.signedIn()
+	redis.hang()
+	var all sync.WaitGroup
+	for range 1000 {
+		all.Go(func() { c.script("/wecom/auth") })
+	}
+	all.Wait()
+	redis.resume()
+	eventually(t, "the same cookie works", func() bool { return c.script("/wecom/auth").StatusCode == 204 })
+	gets := regexp.MustCompile(`cmdstat_get:calls=(\d+)`).FindStringSubmatch(redis.do("INFO", "commandstats"))
+	assert.Less(t, must(strconv.Atoi(gets[1])), 300, "64 at a time, each sent again at most twice")
 }
 
 func TestPostgresGoesAndComes(t *testing.T) {
