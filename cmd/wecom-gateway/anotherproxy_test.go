@@ -192,7 +192,7 @@ func testProxy(t *testing.T, start startProxy, rule ...string) {
 
 	t.Run("a rule", func(t *testing.T) {
 		w := newWorld(t)
-		g := w.behind(start, rule)
+		g := w.behind(start, rule, "WECOM_CONTACT=mailto:it@example.com")
 		wangwu, zhangsan := w.signIn(g, "wangwu"), w.signIn(g, "zhangsan")
 		for _, path := range []string{"/page", "/page?users=zhangsan", "/page?departments=1"} {
 			assert.Equal(t, 200, wangwu.script(path).StatusCode, path)
@@ -200,6 +200,11 @@ func testProxy(t *testing.T, start startProxy, rule ...string) {
 			assert.Equal(t, 403, zhangsan.script(path).StatusCode, path)
 			assert.Equal(t, 401, g.client().script(path).StatusCode, path)
 			assert.Equal(t, before, w.upstream.requests.Load(), path)
+			// The page says why, and its reference is in the log.
+			refused := zhangsan.once(path)
+			assert.Equal(t, 403, refused.StatusCode, path)
+			assert.Contains(t, refused.text, "mailto:it@example.com", path)
+			g.wait("wecom: request refused", "reference", refused.reference(t), "rule", "?departments=4", "user", "zhangsan")
 		}
 	})
 

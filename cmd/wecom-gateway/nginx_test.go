@@ -58,6 +58,10 @@ http {
 	if os.Geteuid() == 0 {
 		cmd.Args = append(cmd.Args, "-g", "user root;")
 	}
+	check := exec.Command(nginx, append(cmd.Args[1:], "-t")...)
+	said, err := check.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	assert.NotContains(t, string(said), "[warn]")
 	require.NoError(t, cmd.Start())
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
@@ -98,7 +102,7 @@ func TestNginxLogsNoQuery(t *testing.T) {
 // The same with error_page leading to the login page, as many set-ups have it.
 func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 	g := newWorld(t).behind(startNginx, []string{
-		"error_page 401 500 = @wecom;", "error_page 401 = @wecom;", "rewrite ^ /wecom/forward? break;", "rewrite ^ /wecom/login? break;",
+		"error_page 401 403 500 = @wecom;", "error_page 401 = @wecom;", "rewrite ^ /wecom/forward? break;", "rewrite ^ /wecom/login? break;",
 	})
 	for _, path := range []string{"/reports?from=2026-01-01&q=a%2Fb", "/d/uid?return_to=/evil"} {
 		assert.Equal(t, path, g.client().get(path).seen(t).URI)
