@@ -111,6 +111,18 @@ func TestNginxErrorPageIsTheLoginPage(t *testing.T) {
 	assert.Equal(t, 401, g.client().send("HEAD", "/page", nil, false).StatusCode)
 }
 
+// Who is denied where nginx asks, but not where its error_page leads, gets nothing to show to the program.
+func TestNginxForgetsAQuery(t *testing.T) {
+	g := newWorld(t).behind(startNginx, []string{
+		"proxy_pass http://gateway/wecom/auth;", "proxy_pass http://gateway/wecom/auth?departments=4;",
+	}, "WECOM_ASSERTION_AUDIENCE=https://app.example.com")
+	c := g.client()
+	c.get("/")
+	res := c.once("/page")
+	assert.Equal(t, 204, res.StatusCode)
+	assert.Empty(t, res.Header["X-Wecom-Assertion"])
+}
+
 // sessionCookieName reads the name off an attempt's cookie.
 func sessionCookieName(t *testing.T, g *gateway) string {
 	t.Helper()
